@@ -1,0 +1,19 @@
+"Package metadata, read from settings.ini: edit there, not here."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import setup, find_packages
+
+parser = ConfigParser(delimiters=['='], interpolation=None)
+parser.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
+cfg = parser['DEFAULT']
+lib = cfg['lib_path']
+
+setup(
+    version=cfg['version'],
+    author=cfg['author'], author_email=cfg['author_email'], keywords=cfg['keywords'].split(),
+    classifiers=['Programming Language :: Python :: 3', 'Framework :: Jupyter', f"Intended Audience :: {cfg['audience']}"],
+    packages=find_packages(include=[lib, lib+'.*']), package_data={'': ['*']},
+    install_requires=cfg['requirements'].split(),
+    extras_require={'dev': cfg['dev_requirements'].split()},
+    entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': [f'{lib}={lib}._modidx:d']},
+)

@@ -1,0 +1,16 @@
+import os, shutil
+from pathlib import Path
+import pytest
+
+os.environ['MPLBACKEND'] = 'agg'
+os.environ.setdefault('OMP_NUM_THREADS', str(min(4, os.cpu_count()))) # on small tensors more threads wait for each other
+
+@pytest.fixture(scope='session')
+def root(): return Path(__file__).resolve().parents[1]
+
+@pytest.fixture
+def project(root, tmp_path):
+    "A copy of the project's sources, for commands that write"
+    for d in ('nbs', 'dd_debias'): shutil.copytree(root/d, tmp_path/d, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+    for f in ('settings.ini', 'pyproject.toml'): shutil.copy(root/f, tmp_path/f)
+    return tmp_path

@@ -1,0 +1,33 @@
+"The project's settings and its site"
+import re, subprocess, sys
+from configparser import ConfigParser
+from urllib.parse import unquote
+from nbdev.config import get_config
+
+def test_settings_agree(root):
+    "settings.ini, which setup.py and nbdev 2 read, and pyproject.toml, which nbdev 3 reads, say the same"
+    parser = ConfigParser(delimiters=['='], interpolation=None)
+    parser.read(root/'settings.ini', encoding='utf-8')
+    ini, cfg = parser['DEFAULT'], get_config(root)
+    assert ini['version'] == cfg.version # of dd_debias/__init__.py
+    for key in ('lib_name', 'title', 'description', 'min_python', 'git_url', 'doc_host', 'doc_baseurl', 'branch', 'tst_flags', 'readme_nb'):
+        assert ini[key] == cfg[key], key
+    for key in ('lib_path', 'nbs_path', 'doc_path'): assert root/ini[key] == cfg[key], key
+    for key in ('recursive', 'put_version_in_init', 'update_pyproject', 'custom_sidebar'): assert ini.getboolean(key) == cfg[key], key
+
+def test_site(project):
+    "The site renders without a warning, its links lead somewhere, and reading it asks nothing of any other site"
+    subprocess.run([sys.executable, 'nbs/_sphinx/build.py', '-W'], cwd=project, check=True)
+    site = project/'_docs'
+    pages = {p: p.read_text(encoding='utf-8') for p in site.rglob('*.html')}
+    ids = {p: set(re.findall(r'\bid="([^"]+)"', html)) for p, html in pages.items()}
+    for path, html in pages.items():
+        assert not re.search(r'<(script|link|img|iframe|source)\b[^>]*\b(src|href)="(https?:)?//', html), path
+        assert '#| ' not in html and 'show_doc(' not in html, path
+        for link in re.findall(r'<a\b[^>]*\bhref="([^"]*)"', html):
+            if ':' in link: continue
+            page, _, anchor = unquote(link).partition('#')
+            target = (path.parent/page).resolve() if page else path
+            assert target.exists(), (path, link)
+            if anchor: assert anchor in ids[target], (path, link)
+    for css in site.rglob('*.css'): assert not re.search(r'(url\(|@import)\s*["\']?(https?:)?//', css.read_text(encoding='utf-8')), css
