@@ -183,10 +183,10 @@ def table(
     cells = groups.mean().round(decimals).astype(str)+' ± '+groups.std(ddof=0).round(decimals).astype(str)
     return cells.unstack(list(range(len(index), len(index)+len(columns)))).fillna('')
 
-# %% ../nbs/40_experiment.ipynb #01b14abe
+# %% ../nbs/40_experiment.ipynb #0dbc70cf
 RECIPES = dict(
     default={},
-    quick=dict(distill_dm=dict(steps=200), train_classifier=dict(epochs=100)),
+    quick=dict(distill_dm=dict(steps=200, lr=10.), train_classifier=dict(epochs=100)),
     paper=dict(weigh_kde=dict(encoder='resnet18'), distill_dm=dict(steps=20000, batch=256), train_classifier=dict(epochs=1000)),
 )
 
