@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
-# %% ../nbs/00_core.ipynb #ae5c7a6d
+# %% ../nbs/00_core.ipynb #1f7a9d6c
 def to_float(
     images:Tensor, # uint8 in 0..255, or float in [0,1]
 )->Tensor: # float32 in [0,1]
@@ -51,7 +51,8 @@ def show_images(
     sheet = make_grid(to_uint8(images.detach().cpu()), nrow=ncols, padding=2, pad_value=255).permute(1, 2, 0)
     h, w = sheet.shape[:2]
     scale = zoom*32/images.shape[-1]/80
-    fig, ax = subplots(figsize=(max(w*scale, 2.), max(h*scale, .4)+(.3 if title else 0)), dpi=100)
+    lines = title.split('\n') if title else []
+    fig, ax = subplots(figsize=(max(w*scale, 1., *(.075*len(l) for l in lines)), h*scale+.2+.17*len(lines)), dpi=100)
     ax.imshow(sheet.numpy(), interpolation='nearest')
     ax.axis('off')
     if title: ax.set_title(title, fontsize=9)

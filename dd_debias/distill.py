@@ -8,9 +8,9 @@ Docs: https://dd-debias.github.io/dd-debias/distill.html.md"""
 __all__ = ['Distilled', 'draw_by_weight', 'distill_random', 'check_ipc', 'save_tensors', 'load_tensors', 'save', 'load', 'export',
            'Checkpoint', 'hooks', 'check_distiller']
 
-# %% ../nbs/20_distill.ipynb #fe808faa
+# %% ../nbs/20_distill.ipynb #c232814a
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,7 +20,7 @@ from torchvision.transforms.functional import to_pil_image
 from matplotlib.figure import Figure
 from .core import atomic, channel_stats, check_xyw, png, seeded, show_images, subseed, to_float, to_uint8
 
-# %% ../nbs/20_distill.ipynb #eed3b799
+# %% ../nbs/20_distill.ipynb #c388696f
 @dataclass(frozen=True, repr=False)
 class Distilled:
     "A synthetic set. Its images are floats on the scale of pixels; a distiller may move them outside [0,1]"
@@ -41,6 +41,10 @@ class Distilled:
     @property
     def ipc(self)->int: return len(self.labels)//(int(self.labels.max())+1)
     def __len__(self): return len(self.labels)
+    def to(self, device):
+        "The same set on another device"
+        return replace(self, **{k: getattr(self, k).to(device) for k in ('images', 'labels', 'mean', 'std')})
+
     def __repr__(self): return f"{len(self)} synthetic images of {'x'.join(map(str, self.images.shape[1:]))}, {self.ipc} per class"
 
     def sheet(self, rows:int=10)->Figure:
@@ -135,18 +139,20 @@ def export(
     save_tensors(folder/'tensors.safetensors', dict(images=standardised, labels=syn.labels), dict(mean=syn.mean.tolist(), std=syn.std.tolist(), augment=syn.augment, config=syn.config))
     return f"{len(syn)} images in {folder/'images'}, tensors in {folder/'tensors.safetensors'}"
 
-# %% ../nbs/20_distill.ipynb #6e418d5e
+# %% ../nbs/20_distill.ipynb #a44a1027
 class Checkpoint:
     "A hook that saves the state of a distiller to `path` every `every` steps. `config` says which run it is: another run's file is refused"
     def __init__(self,
         path:str|Path, # *.safetensors
         config:dict|None=None,
         *,
-        every:int=100, # steps between two saves
+        every:int=20, # steps between two saves
     ): self.path, self.config, self.every = Path(path), config or {}, every
 
     def __call__(self, step, steps, state):
-        if step % self.every == 0 and step < steps: save_tensors(self.path, {k: v for k, v in state.items() if isinstance(v, Tensor)}, dict(step=step, config=self.config))
+        if step % self.every or step >= steps: return
+        tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+        if all(v.isfinite().all() for v in tensors.values()): save_tensors(self.path, tensors, dict(step=step, config=self.config)) # the last good state stays
 
     def state(self)->dict|None:
         "What to start from, None if there is nothing"

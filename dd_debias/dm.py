@@ -36,7 +36,7 @@ class Sampler:
         at = torch.searchsorted(self.ends, (self.low[:, None]+u*(self.high-self.low)[:, None]), right=True)
         return self.order[at.minimum(self.last[:, None])]
 
-# %% ../nbs/21_dm.ipynb #ef7243a6
+# %% ../nbs/21_dm.ipynb #89557047
 def distill_dm(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -84,7 +84,7 @@ def distill_dm(
         loss = (real.view(classes, batch, -1).mean(1)-fake.float().view(classes, ipc, -1).mean(1)).square().sum()
         grad, = torch.autograd.grad(loss, syn)
         with torch.no_grad(): syn -= lr*velocity.mul_(momentum).add_(grad)
-        if (step % 50 == 49 or step+1 == steps) and not syn.isfinite().all(): raise FloatingPointError(f'the images are no longer finite at step {step+1}; lower lr (now {lr:g})')
+        if (step % 20 == 19 or step+1 == steps) and not syn.isfinite().all(): raise FloatingPointError(f'the images are no longer finite at step {step+1}; lower lr (now {lr:g})')
         if on_step: on_step(step+1, steps, dict(images=syn.detach(), velocity=velocity, loss=loss.detach()))
     made = dict(distill='dm', ipc=ipc, seed=seed, steps=steps, lr=lr, momentum=momentum, batch=batch, sampling=sampling, init=init)
     return Distilled(syn.detach()*std.view(-1, 1, 1)+mean.view(-1, 1, 1), y_syn, mean, std, augment, made)

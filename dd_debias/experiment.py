@@ -80,7 +80,7 @@ def peak_memory(device)->int:
     import resource
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform == 'darwin' else 2**10))
 
-# %% ../nbs/40_experiment.ipynb #55ee6282
+# %% ../nbs/40_experiment.ipynb #0853eb81
 def run(
     data, # data(conflict, split, *, seed) -> BiasedDataset, or a partial of one, such as partial(cmnist, conflict=.05)
     distill=distill_dm, # a distiller; None: judge the whole training set
@@ -96,6 +96,7 @@ def run(
     config = dict(data=describe(data), weigh=describe(weigh) if distill else None, distill=describe(distill), judge=describe(judge), seed=seed)
     folder = Path(out)/run_name(config)
     if (done := folder/'record.json').exists(): return json.loads(done.read_text())
+    with atomic(folder/'config.json') as f: f.write_text(json.dumps(config, indent=1)) # first, so that a folder that cannot be written to is known now
     clock, seconds, bar = time.perf_counter(), {}, (progress if show_progress else lambda what: None)
     def lap(phase):
         nonlocal clock
@@ -112,11 +113,14 @@ def run(
         share = conflict_share(weights, ~train.aligned)
         lap('weigh')
     if distill:
-        checkpoint = Checkpoint(folder/'checkpoint.safetensors', config)
-        resumable = dict(start=checkpoint.state(), on_step=hooks(bar('distill'), checkpoint)) if len(accepts(distill, 'start', 'on_step')) == 2 else {}
-        syn = distill(*train.xy, weights, seed=seed, **resumable)
-        save(syn, folder/'distilled.safetensors')
-        with atomic(folder/'sheet.png') as f: f.write_bytes(png(syn.sheet()))
+        if (made := folder/'distilled.safetensors').exists(): syn = load(made).to(device)
+        else:
+            checkpoint = Checkpoint(folder/'checkpoint.safetensors', config)
+            resumable = dict(start=checkpoint.state(), on_step=hooks(bar('distill'), checkpoint)) if accepts(distill, 'start') else {}
+            syn = distill(*train.xy, weights, seed=seed, **resumable)
+            with atomic(folder/'sheet.png') as f: f.write_bytes(png(syn.sheet()))
+            save(syn, made)
+            checkpoint.path.unlink(missing_ok=True)
         lap('distill')
     scores = judge(syn, test, seed=seed, on_step=bar('judge'))
     lap('judge')
@@ -124,12 +128,10 @@ def run(
                   device=torch.cuda.get_device_name() if torch.device(device).type == 'cuda' else f'{platform.machine()}, {torch.get_num_threads()} threads',
                   version=dd_debias.__version__, torch=torch.__version__, commit=commit())
     line = json.dumps(record)
-    folder.mkdir(parents=True, exist_ok=True)
     fd = os.open(Path(out)/f"{config['data']['function'].rpartition('.')[2]}.jsonl", os.O_WRONLY|os.O_CREAT|os.O_APPEND, 0o666)
     try: os.write(fd, (line+'\n').encode()) # one write, so two processes do not mix their lines
     finally: os.close(fd)
     with atomic(done) as f: f.write_text(line)
-    (folder/'checkpoint.safetensors').unlink(missing_ok=True)
     return record
 
 def run_name(
@@ -199,7 +201,7 @@ def cooked(
     base, given = (f.func, f.keywords) if isinstance(f, partial) else (f, {})
     return partial(base, **{**RECIPES[recipe].get(base.__name__, {}), **given})
 
-# %% ../nbs/40_experiment.ipynb #3607d3e1
+# %% ../nbs/40_experiment.ipynb #6ddea256
 def demo(
     *,
     seed:int=0,
@@ -239,5 +241,5 @@ def before_and_after(
     ax = fig.add_subplot(grid[1, :])
     scores[['aligned', 'conflicting']].plot.bar(ax=ax, rot=0, color=['#95a5a6', '#c0392b'], xlabel='')
     ax.set(ylabel='accuracy (%)', ylim=(0, 100))
-    ax.legend(['bias-aligned', 'bias-conflicting'], loc='upper left', fontsize=8)
+    ax.legend(['bias-aligned', 'bias-conflicting'], loc='lower right', bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
     return fig

@@ -7,12 +7,13 @@ Docs: https://dd-debias.github.io/dd-debias/groups.html.md"""
 # %% auto #0
 __all__ = ['group_weights', 'weigh_groups', 'cluster_weights', 'weigh_clusters']
 
-# %% ../nbs/12_groups.ipynb #5abcfa75
+# %% ../nbs/12_groups.ipynb #b6ab2f74
 import torch
 from torch import Tensor
 from sklearn.cluster import DBSCAN
 from .core import class_counts, mean_one
 from .encoder import embed, train_encoder
+from .kde import check_features
 
 # %% ../nbs/12_groups.ipynb #a5643319
 def group_weights(
@@ -35,7 +36,7 @@ def weigh_groups(
     "What one would do with bias labels: the upper bound for methods that have none"
     return group_weights(labels, bias)
 
-# %% ../nbs/12_groups.ipynb #4f70babd
+# %% ../nbs/12_groups.ipynb #3771694f
 def cluster_weights(
     features:Tensor, # (N,D)
     labels:Tensor, # (N,)
@@ -44,7 +45,7 @@ def cluster_weights(
     min_samples:int=2, # DBSCAN: neighbours, itself included, that make a dense spot
 )->Tensor: # (N,) float64, mean one within each class
     "Find clusters within each class and weigh each alike"
-    if len(features) != len(labels): raise ValueError(f'features and labels must have the same length, got {len(features)} and {len(labels)}')
+    check_features(features, labels)
     if not eps > 0: raise ValueError(f'eps must be positive, got {eps}')
     groups = torch.empty_like(labels)
     for c in range(len(class_counts(labels))):

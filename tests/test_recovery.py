@@ -1,0 +1,151 @@
+"What goes wrong, and what is left when it does"
+import json, os, resource, signal, subprocess, sys, time
+from functools import partial
+from pathlib import Path
+import numpy as np, pytest, torch
+from dd_debias.bias import assign_bias, cmnist, color_digits
+from dd_debias.cli import main
+from dd_debias.core import atomic, check_xyw
+from dd_debias.data import image_folder, mnist
+from dd_debias.distill import Checkpoint, distill_random, load, save
+from dd_debias.dm import distill_dm
+from dd_debias.encoder import train_encoder
+from dd_debias.groups import cluster_weights, group_weights
+from dd_debias.kde import kde_weights
+from dd_debias.nets import ConvNet, MLP
+from dd_debias.train import evaluate, train_classifier
+
+COMMAND = 'run color_digits --ipc 2 --steps 60 --distill.batch 8 --epochs 20 --networks 2 --seed 3 --device cpu'.split()
+
+def left(folder): return sorted(p.name for p in Path(folder).rglob('*') if p.is_file())
+
+def start(out):
+    env = {**os.environ, 'OMP_NUM_THREADS': '1'} # one number of threads, so that sums are added up in one order
+    return subprocess.Popen([sys.executable, '-c', 'import sys; from dd_debias.cli import main; sys.exit(main())', *COMMAND, '--out', str(out)], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp('undisturbed')
+    assert start(out).wait() == 0
+    return out
+
+@pytest.mark.parametrize('seen', ['config.json', 'checkpoint.safetensors', 'distilled.safetensors'])
+def test_killed_and_started_again(undisturbed, tmp_path, seen):
+    "SIGKILL as soon as a file is there; the same command then ends with the same bits"
+    process = start(tmp_path)
+    while not list(tmp_path.glob(f'*/{seen}')) and process.poll() is None: time.sleep(.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and not list(tmp_path.glob('*/record.json'))
+    assert start(tmp_path).wait() == 0
+    a, b = (load(next(Path(d).glob('*/distilled.safetensors'))) for d in (undisturbed, tmp_path))
+    assert a.images.equal(b.images) and a.mean.equal(b.mean)
+    a, b = (json.loads(next(Path(d).glob('*.jsonl')).read_text()) for d in (undisturbed, tmp_path))
+    assert a['accuracy'] == b['accuracy'] and a['name'] == b['name']
+    assert 'checkpoint.safetensors' not in left(tmp_path)
+
+def test_resume_at_every_step():
+    train = color_digits()[:200]
+    tiny = partial(distill_dm, *train.xy, ipc=1, steps=5, batch=4, net=partial(ConvNet, width=8))
+    states = []
+    whole = tiny(on_step=lambda step, steps, state: states.append(dict(images=state['images'].clone(), velocity=state['velocity'].clone(), step=step)))
+    for state in states: assert tiny(start=state).images.equal(whole.images)
+
+few = color_digits()[:100]
+features = torch.nn.functional.normalize(torch.randn(100, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+
+@pytest.mark.parametrize('call,says', {
+    'lengths': (lambda: distill_dm(few.images, few.labels[:50]), 'images and labels must have the same length'),
+    'no images': (lambda: distill_dm(few.images[:0], few.labels[:0]), 'labels must be a non-empty'),
+    'flat images': (lambda: train_classifier(few.images.flatten(1), few.labels), 'images must be a tensor of shape'),
+    'empty class': (lambda: train_encoder(few.images, few.labels*2), 'no sample of class 1'),
+    'float labels': (lambda: kde_weights(features, few.labels.float()), 'labels must be'),
+    'NaN images': (lambda: train_encoder(few.images/0., few.labels), 'images hold NaN'),
+    'NaN features': (lambda: kde_weights(features*float('inf'), few.labels), 'features hold NaN or infinite'),
+    'NaN clusters': (lambda: cluster_weights(features*float('nan'), few.labels), 'NaN'),
+    'variance': (lambda: kde_weights(features, few.labels, variance=-1.), 'variance must be positive'),
+    'temperature': (lambda: kde_weights(features, few.labels, temperature=0.), 'temperature must be positive'),
+    'normalizer': (lambda: kde_weights(features, few.labels, normalizer='max'), "normalizer must be 'inverse'"),
+    'conflict': (lambda: color_digits(conflict=-.1), r'conflict must be a share in \[0,1\]'),
+    'NaN conflict': (lambda: assign_bias(few.labels, float('nan')), r'conflict must be a share in \[0,1\]'),
+    'ipc too large': (lambda: distill_dm(*few.xy, ipc=50), 'lower ipc'),
+    'ipc zero': (lambda: distill_random(*few.xy, ipc=0), 'ipc must be a positive number'),
+    'negative weights': (lambda: distill_dm(*few.xy, -torch.ones(100)), 'weights must be finite and non-negative'),
+    'weights of zero': (lambda: distill_dm(*few.xy, torch.zeros(100)), 'every sample of class 0 has weight zero'),
+    'weights too few': (lambda: distill_dm(*few.xy, torch.ones(99)), 'weights must be one number per sample'),
+    'groups too few': (lambda: group_weights(few.labels, few.bias[:5]), 'groups must be one number per sample'),
+    'image size': (lambda: distill_dm(few.images[..., :15, :15], few.labels, ipc=1), 'size must be a multiple of 8'),
+    'sampling': (lambda: distill_dm(*few.xy, sampling='none'), "sampling must be"),
+    'augment': (lambda: distill_dm(*few.xy, ipc=1, augment='colour'), "'colour' is none of"),
+    'split': (lambda: color_digits(split='val'), 'split must be'),
+    'severity': (lambda: color_digits(severity=9), 'severity must be 1 to 5'),
+    'encoder': (lambda: train_encoder(*few.xy, net='vit'), 'net must be one of'),
+}.values(), ids=str)
+def test_bad_input_is_one_sentence(call, says):
+    with pytest.raises(ValueError, match=says) as e: call()
+    assert '\n' not in str(e.value)
+
+def test_degenerate_sets_work():
+    "One sample in a class, nothing but duplicates"
+    x, y = few.images[:3], torch.tensor([0, 0, 1])
+    assert kde_weights(torch.eye(3), y).tolist() == [1, 1, 1] and kde_weights(torch.ones(3, 2), y).tolist() == [1, 1, 1]
+    assert torch.isfinite(train_encoder(x, y, steps=3, batch=8)(x)).all()
+    assert len(distill_dm(x, y, ipc=1, steps=2, batch=4, net=partial(ConvNet, width=8))) == 2
+
+def test_a_step_too_long_stops():
+    with pytest.raises(FloatingPointError, match='lower lr'): distill_dm(*few.xy, ipc=1, steps=60, batch=4, lr=1e30, net=MLP)
+
+def test_damaged_npz(tmp_path):
+    np.savez_compressed(tmp_path/'mnist.npz', train_images=np.zeros((60000, 28, 28), np.uint8), train_labels=np.zeros(60000, np.uint8))
+    whole = (tmp_path/'mnist.npz').read_bytes()
+    for damage in (whole[:len(whole)//2], whole[:100]+b'?'*50+whole[150:], b''):
+        (tmp_path/'mnist.npz').write_bytes(damage)
+        with pytest.raises(ValueError, match='damaged'): mnist(root=tmp_path)
+    (tmp_path/'mnist.npz').write_bytes(whole)
+    with pytest.raises(ValueError, match='damaged'): mnist('test', root=tmp_path) # it has no test images
+
+def test_no_network(tmp_path, monkeypatch):
+    for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'): monkeypatch.setenv(name, 'http://127.0.0.1:9')
+    with pytest.raises(OSError, match='connect to a network, or set root or DD_DEBIAS_DATA'): cmnist(root=tmp_path)
+    assert not left(tmp_path)
+
+def test_damaged_safetensors(tmp_path):
+    path = tmp_path/'syn.safetensors'
+    save(distill_random(*few.xy, ipc=1), path)
+    whole = path.read_bytes()
+    for damage in (whole[:20], whole[:-1], b'', b'\0'*100):
+        path.write_bytes(damage)
+        with pytest.raises(ValueError, match='is damaged or was not written by dd_debias'): load(path)
+    with pytest.raises(FileNotFoundError): load(tmp_path/'nothing.safetensors')
+    Checkpoint(path, every=1)(1, 2, dict(images=torch.zeros(1)))
+    with pytest.raises(ValueError, match='not a synthetic set'): load(path)
+
+def test_full_disk(tmp_path):
+    "A file that cannot be written whole is not there at all"
+    syn, soft = distill_random(*few.xy, ipc=4), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, soft[1]))
+    try:
+        with pytest.raises(OSError, match='free some space or choose another folder'): save(syn, tmp_path/'syn.safetensors')
+        with pytest.raises(OSError, match='free some space'), atomic(tmp_path/'a.bin') as f: f.write_bytes(b'0'*5000)
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+    assert not left(tmp_path)
+
+def test_folder_that_cannot_be_written(tmp_path, capsys):
+    "Said before anything is computed, in one sentence and without a traceback"
+    (tmp_path/'file').write_text('')
+    begun = time.perf_counter()
+    assert main([*COMMAND, '--out', str(tmp_path/'file')]) == 2
+    assert time.perf_counter()-begun < 2
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and 'choose another folder' in said
+
+def test_image_folder_says_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match='has no subfolders'): image_folder(tmp_path)
+    (tmp_path/'cats').mkdir()
+    (tmp_path/'cats'/'a.png').write_bytes(b'')
+    with pytest.raises(ValueError, match='cats has no readable image'): image_folder(tmp_path, on_skip=lambda m: None)
+
+def test_unknown_bias():
+    from dd_debias.core import BiasedDataset
+    unlabelled = BiasedDataset(*few.xy)
+    table = evaluate(distill_random(*few.xy, ipc=1), unlabelled, train=partial(train_classifier, epochs=1, net=partial(ConvNet, width=8)), networks=1)
+    assert 'all' in table and 'aligned' not in table
