@@ -13,7 +13,7 @@ from torch import Tensor
 from .core import BiasedDataset, class_counts, seeded, subseed, to_float, to_uint8
 from .data import digits, mnist, pad
 
-# %% ../nbs/02_bias.ipynb #387fac6e
+# %% ../nbs/02_bias.ipynb #31431b08
 def assign_bias(
     labels:Tensor, # (N,)
     conflict:float|int=.05, # share of bias-conflicting samples in [0,1], or their exact number if an int above 1
@@ -24,11 +24,14 @@ def assign_bias(
     counts = class_counts(labels)
     n, classes = len(labels), len(counts)
     total = conflict if isinstance(conflict, int) and conflict > 1 else round(conflict*n) if 0 <= conflict <= 1 else -1
-    if not 0 <= total <= n: raise ValueError(f'conflict must be a share in [0,1] or a number of samples up to {n}, got {conflict}')
-    if classes == 1 and total: raise ValueError('labels: with a single class nothing can conflict; use two classes or conflict=0')
+    if not 0 <= total <= n:
+        raise ValueError(f'conflict must be a share in [0,1] or a number of samples up to {n}, got {conflict}')
+    if classes == 1 and total:
+        raise ValueError('labels: with a single class nothing can conflict; use two classes or conflict=0')
     share = counts.double()*total/n
     quota = share.floor().long()
-    quota[(share-quota).argsort(descending=True, stable=True)[:total-int(quota.sum())]] += 1 # the largest remainders, so that the sum is exact
+    # the largest remainders, so that the sum is exact
+    quota[(share-quota).argsort(descending=True, stable=True)[:total-int(quota.sum())]] += 1
     bias = labels.clone()
     with seeded(subseed(seed, 'bias')):
         for c in range(classes):
@@ -38,7 +41,7 @@ def assign_bias(
             bias[chosen] = others.repeat(-(-k//max(classes-1, 1)))[:k].to(labels.device)
     return bias
 
-# %% ../nbs/02_bias.ipynb #04d78ed6
+# %% ../nbs/02_bias.ipynb #24e79c38
 COLORS = torch.tensor([
     [.9837, .3125, .1686],
     [.9905, .9156, .3515],
@@ -62,37 +65,43 @@ def paint_color(
 )->Tensor: # (N,3,H,W) uint8
     "Colour the foreground: clamp(colour + noise, 0, 1) times the grey level, one noise vector an image (Nam et al., 2020)"
     if severity not in (1, 2, 3, 4, 5): raise ValueError(f'severity must be 1 to 5, got {severity}')
-    if images.ndim != 4 or images.shape[1] != 1: raise ValueError(f'images must be grey, shape (N,1,H,W), got {tuple(images.shape)}')
-    if len(bias) and int(bias.max()) >= len(colors): raise ValueError(f'bias names colour {int(bias.max())}, but colors holds {len(colors)}')
+    if images.ndim != 4 or images.shape[1] != 1:
+        raise ValueError(f'images must be grey, shape (N,1,H,W), got {tuple(images.shape)}')
+    if len(bias) and int(bias.max()) >= len(colors):
+        raise ValueError(f'bias names colour {int(bias.max())}, but colors holds {len(colors)}')
     with seeded(subseed(seed, 'color')): noise = torch.randn(len(images), 3)*NOISE[severity-1]
-    rgb = (colors[bias.cpu()]+noise).clamp(0, 1).mul(255).round().to(images.device) # in bytes: a 55,000-image set stays small on its way
-    return torch.cat([(x.float()*c[:, :, None, None]/255).round().to(torch.uint8) for x, c in zip(images.split(4096), rgb.split(4096))])
+    # in bytes: a 55,000-image set stays small on its way
+    rgb = (colors[bias.cpu()]+noise).clamp(0, 1).mul(255).round().to(images.device)
+    return torch.cat([(x.float()*c[:, :, None, None]/255).round().to(torch.uint8)
+                      for x, c in zip(images.split(4096), rgb.split(4096))])
 
-# %% ../nbs/02_bias.ipynb #e9dbd172
+# %% ../nbs/02_bias.ipynb #48942926
 def check_painter(
     paint, # paint(images, bias) -> images
     images:Tensor, # (N,C,H,W) uint8 to try it on
     classes:int=2, # values of the bias to try
 ):
     "Raises AssertionError unless `paint` keeps the samples and their order, gives bytes, repeats itself, and leaves the global random state alone"
-    bias = torch.arange(len(images))%classes
+    bias = torch.arange(len(images), device=images.device)%classes
     before, copy = torch.get_rng_state(), images.clone()
     out, again = paint(images, bias), paint(images, bias)
-    assert out.dtype == torch.uint8 and out.ndim == 4 and len(out) == len(images), 'paint must return (N,C,H,W) uint8, one image for each it was given'
+    assert out.dtype == torch.uint8 and out.ndim == 4 and len(out) == len(images), \
+        'paint must return (N,C,H,W) uint8, one image for each it was given'
     assert out.equal(again), 'the same arguments must paint the same pixels; take a seed'
     assert torch.get_rng_state().equal(before), 'paint must leave the global random state as it was; use seeded'
     assert images.equal(copy), 'paint must not write into the images it was given'
     assert not out.equal(paint(images, (bias+1)%classes)), 'another bias must give other pixels'
 
-# %% ../nbs/02_bias.ipynb #1fb2e31a
+# %% ../nbs/02_bias.ipynb #52ee798c
 def _colored(images, labels, conflict, split, severity, seed):
-    if conflict is None: conflict = .05 if split == 'train' else 1-1/len(class_counts(labels))
+    if split != 'train': conflict = 1-1/len(class_counts(labels)) # independent of the label
     seed = subseed(seed, split) # train and test share no colour noise
     bias = assign_bias(labels, conflict, seed=seed)
-    return BiasedDataset(paint_color(images, bias, severity=severity, seed=seed), labels, bias, classes=tuple('0123456789'))
+    images = paint_color(images, bias, severity=severity, seed=seed)
+    return BiasedDataset(images, labels, bias, classes=tuple('0123456789'))
 
 def color_digits(
-    conflict:float|None=None, # share of conflicting samples; None: .05 for train, independent of the label for test
+    conflict:float=.05, # share of conflicting samples in train; in test the colour is independent of the label
     split:str='train', # 'train' (1,200 images) or 'test' (597)
     *,
     severity:int=4, # of the colour noise, 1 to 5
@@ -104,7 +113,7 @@ def color_digits(
 PAPER_COUNTS = {.01: 491, .02: 986, .05: 2449} # bias-conflicting samples among 55,000: paper, section 5.1
 
 def cmnist(
-    conflict:float|None=None, # share of conflicting samples; None: .05 for train, independent of the label for valid and test
+    conflict:float=.05, # share of conflicting samples in train; in valid and test the colour is independent of the label
     split:str='train', # 'train' (55,000 images), 'valid' (5,000) or 'test' (10,000)
     *,
     severity:int=4, # of the colour noise, 1 to 5
@@ -113,5 +122,4 @@ def cmnist(
 )->BiasedDataset: # images of 3x32x32
     "Colored MNIST, with the paper's exact counts at .01, .02 and .05"
     images, labels = mnist(split, root)
-    if split == 'train': conflict = PAPER_COUNTS.get(.05 if conflict is None else conflict, conflict)
-    return _colored(pad(images), labels, conflict, split, severity, seed)
+    return _colored(pad(images), labels, PAPER_COUNTS.get(conflict, conflict), split, severity, seed)

@@ -64,15 +64,19 @@ def png(fig:Figure)->bytes:
     fig.savefig(out, format='png')
     return out.getvalue()
 
-# %% ../nbs/00_core.ipynb #13294056
+# %% ../nbs/00_core.ipynb #b627cba7
 def class_counts(
     labels:Tensor, # (N,) integers
 )->Tensor: # (C,) samples of each class
     "How many samples each class has. Raises ValueError unless the labels are 0..C-1, each at least once"
-    if labels.ndim != 1 or labels.is_floating_point() or len(labels) == 0: raise ValueError(f'labels must be a non-empty (N,) tensor of integers, got shape {tuple(labels.shape)} of {labels.dtype}')
+    if labels.ndim != 1 or labels.dtype != torch.int64 or len(labels) == 0:
+        raise ValueError('labels must be a non-empty (N,) tensor of int64, such as labels.long(), '
+                         f'got shape {tuple(labels.shape)} of {labels.dtype}')
     if labels.min() < 0: raise ValueError(f'labels must be numbered from 0, got {int(labels.min())}')
     counts = labels.long().bincount()
-    if (empty := (counts == 0).nonzero().flatten().tolist()): raise ValueError(f'labels: no sample of class {empty[0]}; number the classes 0..C-1 without gaps, or drop the empty one')
+    if (empty := (counts == 0).nonzero().flatten().tolist()):
+        raise ValueError(f'labels: no sample of class {empty[0]}; '
+                         'number the classes 0..C-1 without gaps, or drop the empty one')
     return counts
 
 def check_images(
@@ -80,37 +84,53 @@ def check_images(
     labels:Tensor, # (N,)
 )->Tensor: # (C,) samples of each class
     "Raises ValueError, naming the argument and the fix, unless `images` and `labels` describe the same samples"
-    if not isinstance(images, Tensor) or images.ndim != 4: raise ValueError(f'images must be a tensor of shape (N,C,H,W), got {tuple(getattr(images, "shape", ())) or type(images).__name__}')
-    if len(images) != len(labels): raise ValueError(f'images and labels must have the same length, got {len(images)} and {len(labels)}')
-    if images.is_floating_point() and not images.isfinite().all(): raise ValueError('images hold NaN or infinite values; replace them before use')
+    if not isinstance(images, Tensor) or images.ndim != 4:
+        raise ValueError('images must be a tensor of shape (N,C,H,W), '
+                         f'got {tuple(getattr(images, "shape", ())) or type(images).__name__}')
+    if len(images) != len(labels):
+        raise ValueError(f'images and labels must have the same length, got {len(images)} and {len(labels)}')
+    if images.device != labels.device: raise ValueError(f'images are on {images.device} and labels on {labels.device}; move one with .to')
+    if images.shape[2] != images.shape[3]:
+        raise ValueError(f'images must be square, got {images.shape[2]}x{images.shape[3]}; pad them with dd_debias.data.pad')
+    if images.is_floating_point() and not images.isfinite().all():
+        raise ValueError('images hold NaN or infinite values; replace them before use')
     return class_counts(labels)
 
 @dataclass(frozen=True, repr=False)
 class BiasedDataset:
-    "Images, their labels, and the bias that a shortcut would go by. Indexing with anything that indexes a tensor gives a subset"
+    "Images, their labels, and the bias that a shortcut would go by. Indexing by a slice, a mask or indices gives a subset"
     images:Tensor # (N,C,H,W) uint8
-    labels:Tensor # (N,) int64, 0..C-1
-    bias:Tensor|None=None # (N,) int64, numbered so that aligned means `bias == labels`; None: unknown
+    labels:Tensor # (N,) integers 0..C-1, kept as int64
+    bias:Tensor|None=None # (N,) integers, numbered so that aligned means `bias == labels`; None: unknown
     classes:tuple=() # names of the classes
 
     def __post_init__(self):
-        if len(self.images) != len(self.labels): raise ValueError(f'images and labels must have the same length, got {len(self.images)} and {len(self.labels)}')
-        if self.bias is not None and len(self.bias) != len(self.labels): raise ValueError(f'bias and labels must have the same length, got {len(self.bias)} and {len(self.labels)}')
+        object.__setattr__(self, 'labels', self.labels.long())
+        if self.bias is not None: object.__setattr__(self, 'bias', self.bias.long())
+        if len(self.images) != len(self.labels):
+            raise ValueError('images and labels must have the same length, '
+                             f'got {len(self.images)} and {len(self.labels)}')
+        if self.bias is not None and len(self.bias) != len(self.labels):
+            raise ValueError(f'bias and labels must have the same length, got {len(self.bias)} and {len(self.labels)}')
 
     @property
     def aligned(self)->Tensor:
         "(N,) True where the bias agrees with the label"
-        if self.bias is None: raise ValueError('bias is unknown for this set, so nobody can say which samples are aligned')
+        if self.bias is None:
+            raise ValueError('bias is unknown for this set, so nobody can say which samples are aligned')
         return self.bias == self.labels
 
     @property
     def xy(self)->tuple: return self.images, self.labels
     def __len__(self): return len(self.labels)
-    def __getitem__(self, idx): return replace(self, images=self.images[idx], labels=self.labels[idx], bias=None if self.bias is None else self.bias[idx])
+    def __getitem__(self, idx):
+        bias = None if self.bias is None else self.bias[idx]
+        return replace(self, images=self.images[idx], labels=self.labels[idx], bias=bias)
 
     def to(self, device):
         "The same set on another device"
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device), bias=None if self.bias is None else self.bias.to(device))
+        bias = None if self.bias is None else self.bias.to(device)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), bias=bias)
 
     def __repr__(self):
         size = 'x'.join(map(str, self.images.shape[1:]))
@@ -119,28 +139,36 @@ class BiasedDataset:
 
     def sheet(self, rows:int=3)->Figure:
         "A column for each class: `rows` aligned images and, below them, `rows` conflicting ones"
-        groups = [torch.ones_like(self.labels, dtype=torch.bool)] if self.bias is None else [self.aligned, ~self.aligned]
+        groups = ([torch.ones_like(self.labels, dtype=torch.bool)] if self.bias is None
+                  else [self.aligned, ~self.aligned])
         n = int(self.labels.max())+1
         grid = self.images.new_full((len(groups), rows, n, *self.images.shape[1:]), 255)
         for g, group in enumerate(groups):
             for c in range(n):
                 x = self.images[(group & (self.labels == c)).nonzero().flatten()[:rows]]
                 grid[g, :len(x), c] = x
-        return show_images(grid.flatten(0, 2), ncols=n, title=f'{self!r}'+('' if self.bias is None else '\nabove: aligned, below: conflicting'))
+        return show_images(grid.flatten(0, 2), ncols=n,
+                           title=f'{self!r}'+('' if self.bias is None else '\nabove: aligned, below: conflicting'))
 
     def _repr_png_(self): return png(self.sheet())
 
-# %% ../nbs/00_core.ipynb #a6782f08
+# %% ../nbs/00_core.ipynb #1a703211
 def mean_one(
     weights:Tensor, # (N,) non-negative
     labels:Tensor, # (N,)
 )->Tensor: # (N,) float64, mean one within each class
     "Scale weights class by class. Raises ValueError where that cannot be done"
-    if weights.shape != labels.shape: raise ValueError(f'weights must be one number per sample, shape {tuple(labels.shape)}, got {tuple(weights.shape)}')
+    if weights.shape != labels.shape:
+        raise ValueError(f'weights must be one number per sample, shape {tuple(labels.shape)}, '
+                         f'got {tuple(weights.shape)}')
+    if weights.device != labels.device: raise ValueError(f'weights are on {weights.device} and labels on {labels.device}; move one with .to')
     w, counts = weights.double(), class_counts(labels)
-    if not w.isfinite().all() or (w < 0).any(): raise ValueError('weights must be finite and non-negative; replace NaN, infinite and negative ones')
+    if not w.isfinite().all() or (w < 0).any():
+        raise ValueError('weights must be finite and non-negative; replace NaN, infinite and negative ones')
     total = w.new_zeros(len(counts)).index_add_(0, labels, w)
-    if (dead := (total == 0).nonzero().flatten().tolist()): raise ValueError(f'weights: every sample of class {dead[0]} has weight zero; give at least one a positive weight')
+    if (dead := (total == 0).nonzero().flatten().tolist()):
+        raise ValueError(f'weights: every sample of class {dead[0]} has weight zero; '
+                         'give at least one a positive weight')
     return w*(counts/total)[labels]
 
 def check_xyw(
@@ -183,7 +211,7 @@ def subseed(
     "A seed of its own for each use of `seed`, the same on every machine"
     return int.from_bytes(hashlib.blake2b(repr((int(seed), *names)).encode(), digest_size=6).digest(), 'big')
 
-# %% ../nbs/00_core.ipynb #2ee8277a
+# %% ../nbs/00_core.ipynb #258b3791
 @contextmanager
 def atomic(
     path:str|Path,
@@ -200,5 +228,6 @@ def atomic(
         umask = os.umask(0); os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
         os.replace(name, path)
-    except OSError as e: raise OSError(f'cannot write {path}: {e.strerror or e}; free some space or choose another folder') from e
+    except OSError as e:
+        raise OSError(f'cannot write {path}: {e.strerror or e}; free some space or choose another folder') from e
     finally: Path(name).unlink(missing_ok=True)

@@ -7,15 +7,15 @@ Docs: https://dd-debias.github.io/dd-debias/data.html.md"""
 # %% auto #0
 __all__ = ['digits', 'data_root', 'load_npz', 'mnist', 'pad', 'image_folder']
 
-# %% ../nbs/01_data.ipynb #b862da59
-import gzip, os, zipfile
+# %% ../nbs/01_data.ipynb #eeeda796
+import os, tempfile, zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from .core import atomic, class_counts, show_images
 
@@ -32,12 +32,13 @@ def digits(
     idx = order[:1200] if split == 'train' else order[1200:]
     return images[idx], torch.from_numpy(d.target)[idx].long()
 
-# %% ../nbs/01_data.ipynb #5f1569d0
+# %% ../nbs/01_data.ipynb #a59af863
 def data_root(
     root:str|Path|None=None, # None: $DD_DEBIAS_DATA, else ~/.cache/dd_debias
 )->Path:
     "The folder that holds the .npz files"
-    return Path(root or os.environ.get('DD_DEBIAS_DATA') or Path(os.environ.get('XDG_CACHE_HOME', Path.home()/'.cache'))/'dd_debias').expanduser()
+    return Path(root or os.environ.get('DD_DEBIAS_DATA')
+                or Path(os.environ.get('XDG_CACHE_HOME', Path.home()/'.cache'))/'dd_debias').expanduser()
 
 def load_npz(
     path:Path,
@@ -46,30 +47,38 @@ def load_npz(
     "Arrays of an .npz file, without pickles. Raises ValueError if the file is damaged or lacks one"
     try:
         with np.load(path, allow_pickle=False) as f: return {k: f[k] for k in keys}
+    except PermissionError: raise
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, zipfile.zlib.error) as e:
         raise ValueError(f'{path} is damaged or not the file it should be ({e}); delete it and run again') from e
 
 def _download_mnist(path):
-    from torchvision.datasets import MNIST
-    import tempfile
+    from torchvision.datasets import MNIST # here, since it is needed once
     with tempfile.TemporaryDirectory() as d:
         try: train, test = MNIST(d, train=True, download=True), MNIST(d, train=False, download=True)
-        except Exception as e: raise OSError(f'{path} is not there and MNIST could not be downloaded ({e}); connect to a network, or set root or DD_DEBIAS_DATA to a folder that holds mnist.npz') from e
-        with atomic(path) as f: np.savez_compressed(f, train_images=train.data.numpy(), train_labels=train.targets.numpy().astype(np.uint8),
-                                                    test_images=test.data.numpy(), test_labels=test.targets.numpy().astype(np.uint8))
+        except Exception as e:
+            raise OSError(f'{path} is not there and MNIST could not be downloaded ({str(e).splitlines()[0]}); '
+                          'connect to a network, or set root or DD_DEBIAS_DATA to a folder that holds mnist.npz') from e
+        with atomic(path) as f:
+            np.savez_compressed(
+                f, train_images=train.data.numpy(), train_labels=train.targets.numpy().astype(np.uint8),
+                test_images=test.data.numpy(), test_labels=test.targets.numpy().astype(np.uint8))
 
 def mnist(
     split:str='train', # 'train' (55,000 images), 'valid' (5,000) or 'test' (10,000)
     root:str|Path|None=None, # folder of mnist.npz; None: see `data_root`
 )->tuple: # images (N,1,28,28) uint8, labels (N,)
     "MNIST. The last 5,000 of the 60,000 training images are the validation set: the paper counts 55,000 (section 5.1)"
-    if split not in ('train', 'valid', 'test'): raise ValueError(f"split must be 'train', 'valid' or 'test', got {split!r}")
+    if split not in ('train', 'valid', 'test'):
+        raise ValueError(f"split must be 'train', 'valid' or 'test', got {split!r}")
     path = data_root(root)/'mnist.npz'
     if not path.exists(): _download_mnist(path)
     part = 'test' if split == 'test' else 'train'
     d = load_npz(path, [f'{part}_images', f'{part}_labels'])
     images, labels = torch.from_numpy(d[f'{part}_images']).unsqueeze(1), torch.from_numpy(d[f'{part}_labels']).long()
-    if len(images) != (10000 if part == 'test' else 60000) or len(labels) != len(images) or images.shape[2:] != (28, 28): raise ValueError(f'{path} does not hold MNIST: {len(images)} {part} images of shape {tuple(images.shape[1:])}; delete it and run again')
+    n = 10000 if part == 'test' else 60000
+    if len(images) != n or len(labels) != n or images.shape[2:] != (28, 28):
+        raise ValueError(f'{path} does not hold MNIST: {len(images)} {part} images of shape '
+                         f'{tuple(images.shape[1:])}; delete it and run again')
     keep = dict(train=slice(0, 55000), valid=slice(55000, 60000), test=slice(0, 10000))[split]
     return images[keep], labels[keep]
 
@@ -84,7 +93,7 @@ def pad(
     top, left = (size-h)//2, (size-w)//2
     return F.pad(images, (left, size-w-left, top, size-h-top))
 
-# %% ../nbs/01_data.ipynb #eae848f8
+# %% ../nbs/01_data.ipynb #9abcd8c9
 def image_folder(
     folder:str|Path, # one subfolder a class, images below it
     size:int=32, # edge in pixels; images are cropped to a square about their centre and resized
@@ -93,21 +102,27 @@ def image_folder(
 )->tuple: # images (N,3,size,size) uint8, labels (N,), classes (names in sorted order)
     "A folder of class subfolders as tensors. Raises ValueError if a class has no readable image"
     folder = Path(folder)
-    classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != '.')) if folder.is_dir() else ()
+    classes = (tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != '.'))
+               if folder.is_dir() else ())
     if not classes: raise ValueError(f'{folder} has no subfolders; put the images of each class in a folder of its own')
     known = Image.registered_extensions()
-    files = [(p, c) for c, name in enumerate(classes) for p in sorted((folder/name).rglob('*')) if p.suffix.lower() in known]
+    files = [(p, c) for c, name in enumerate(classes)
+             for p in sorted((folder/name).rglob('*')) if p.suffix.lower() in known]
     def read(path):
         try:
             with Image.open(path) as im:
-                im = im.convert('RGB')
+                im = ImageOps.exif_transpose(im).convert('RGB')
                 s = min(im.size)
                 left, top = (im.width-s)//2, (im.height-s)//2
-                return torch.from_numpy(np.array(im.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left+s, top+s)))).permute(2, 0, 1)
-        except (OSError, ValueError, SyntaxError): return None
+                im = im.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left+s, top+s))
+                return torch.from_numpy(np.array(im)).permute(2, 0, 1)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError): return None
     with ThreadPoolExecutor() as pool: read_images = list(pool.map(read, [p for p, _ in files]))
     bad = [str(p) for (p, _), x in zip(files, read_images) if x is None]
-    if bad: on_skip(f'{len(bad)} files could not be read and were skipped: {", ".join(bad[:5])}'+(' ...' if len(bad) > 5 else ''))
+    if bad:
+        on_skip(f'{len(bad)} files could not be read and were skipped: {", ".join(bad[:5])}'
+                +(' ...' if len(bad) > 5 else ''))
     kept = [(x, c) for (_, c), x in zip(files, read_images) if x is not None]
-    if (empty := sorted(set(range(len(classes)))-{c for _, c in kept})): raise ValueError(f'{folder/classes[empty[0]]} has no readable image; add some, or remove the folder')
+    if (empty := sorted(set(range(len(classes)))-{c for _, c in kept})):
+        raise ValueError(f'{folder/classes[empty[0]]} has no readable image; add some, or remove the folder')
     return torch.stack([x for x, _ in kept]), torch.tensor([c for _, c in kept]), classes

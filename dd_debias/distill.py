@@ -20,7 +20,7 @@ from torchvision.transforms.functional import to_pil_image
 from matplotlib.figure import Figure
 from .core import atomic, channel_stats, check_xyw, png, seeded, show_images, subseed, to_float, to_uint8
 
-# %% ../nbs/20_distill.ipynb #c388696f
+# %% ../nbs/20_distill.ipynb #02cc4907
 @dataclass(frozen=True, repr=False)
 class Distilled:
     "A synthetic set. Its images are floats on the scale of pixels; a distiller may move them outside [0,1]"
@@ -45,16 +45,19 @@ class Distilled:
         "The same set on another device"
         return replace(self, **{k: getattr(self, k).to(device) for k in ('images', 'labels', 'mean', 'std')})
 
-    def __repr__(self): return f"{len(self)} synthetic images of {'x'.join(map(str, self.images.shape[1:]))}, {self.ipc} per class"
+    def __repr__(self):
+        size = 'x'.join(map(str, self.images.shape[1:]))
+        return f'{len(self)} synthetic images of {size}, {self.ipc} per class'
 
     def sheet(self, rows:int=10)->Figure:
         "A column for each class, at most `rows` images of each"
         classes = len(self)//self.ipc
-        return show_images(to_uint8(self.images).view(classes, self.ipc, *self.images.shape[1:])[:, :rows].transpose(0, 1).flatten(0, 1), ncols=classes, title=repr(self))
+        grid = to_uint8(self.images).view(classes, self.ipc, *self.images.shape[1:])[:, :rows]
+        return show_images(grid.transpose(0, 1).flatten(0, 1), ncols=classes, title=repr(self))
 
     def _repr_png_(self): return png(self.sheet())
 
-# %% ../nbs/20_distill.ipynb #f648f8f2
+# %% ../nbs/20_distill.ipynb #82f3a6db
 def draw_by_weight(
     labels:Tensor, # (N,)
     weights:Tensor, # (N,)
@@ -68,7 +71,9 @@ def draw_by_weight(
     picks = []
     for c in range(int(labels.max())+1):
         idx = (labels == c).nonzero().flatten()
-        if (have := int((weights[idx] > 0).sum())) < n: raise ValueError(f'ipc: {n} images per class asked for, but class {c} has {have} of positive weight; lower ipc')
+        if (have := int((weights[idx] > 0).sum())) < n:
+            raise ValueError(f'ipc: {n} images per class asked for, but class {c} has {have} of positive weight; '
+                             'lower ipc')
         picks.append(idx[key[idx].topk(n).indices])
     return torch.cat(picks)
 
@@ -85,13 +90,15 @@ def distill_random(
     w = check_xyw(images, labels, weights)
     check_ipc(ipc)
     idx = draw_by_weight(labels, w, ipc, seed=seed)
-    return Distilled(to_float(images[idx]), labels[idx], *channel_stats(images, w), augment, dict(distill='random', ipc=ipc, seed=seed))
+    made = dict(distill='random', ipc=ipc, seed=seed)
+    return Distilled(to_float(images[idx]), labels[idx], *channel_stats(images, w), augment, made)
 
 def check_ipc(ipc):
     "Raises ValueError unless `ipc` is a positive integer"
-    if not isinstance(ipc, int) or ipc < 1: raise ValueError(f'ipc must be a positive number of images per class, got {ipc!r}')
+    if not isinstance(ipc, int) or ipc < 1:
+        raise ValueError(f'ipc must be a positive number of images per class, got {ipc!r}')
 
-# %% ../nbs/20_distill.ipynb #bdb1ccaa
+# %% ../nbs/20_distill.ipynb #c21f3b54
 def save_tensors(
     path:str|Path,
     tensors:dict, # name -> tensor
@@ -99,8 +106,11 @@ def save_tensors(
 ):
     "One safetensors file, written whole or not at all"
     try:
-        with atomic(path) as f: save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, f, {'dd_debias': json.dumps(meta, sort_keys=True)})
-    except SafetensorError as e: raise OSError(f'cannot write {path}: {e}; free some space or choose another folder') from e
+        with atomic(path) as f:
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, f,
+                      {'dd_debias': json.dumps(meta, sort_keys=True)})
+    except SafetensorError as e:
+        raise OSError(f'cannot write {path}: {e}; free some space or choose another folder') from e
 
 def load_tensors(
     path:str|Path,
@@ -108,38 +118,45 @@ def load_tensors(
     "What `save_tensors` wrote. Raises FileNotFoundError if there is nothing, ValueError if it is damaged or another program's"
     if not Path(path).is_file(): raise FileNotFoundError(f'{path} does not exist')
     try:
-        with safe_open(path, 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()['dd_debias'])
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as e: raise ValueError(f'{path} is damaged or was not written by dd_debias ({e}); make it again') from e
+        with safe_open(path, 'pt') as f:
+            return {k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()['dd_debias'])
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as e:
+        raise ValueError(f'{path} is damaged or was not written by dd_debias ({e}); delete it and make it again') from e
 
 def save(
     syn:Distilled,
     path:str|Path, # *.safetensors
 ):
     "Save a synthetic set"
-    save_tensors(path, dict(images=syn.images, labels=syn.labels, mean=syn.mean, std=syn.std), dict(augment=syn.augment, config=syn.config))
+    save_tensors(path, dict(images=syn.images, labels=syn.labels, mean=syn.mean, std=syn.std),
+                 dict(augment=syn.augment, config=syn.config))
 
 def load(
     path:str|Path,
 )->Distilled:
     "A synthetic set that `save` wrote"
     tensors, meta = load_tensors(path)
-    if set(tensors) != {'images', 'labels', 'mean', 'std'}: raise ValueError(f'{path} holds {", ".join(sorted(tensors))}, not a synthetic set; make it again')
+    if set(tensors) != {'images', 'labels', 'mean', 'std'}:
+        raise ValueError(f'{path} holds {", ".join(sorted(tensors))}, not a synthetic set; make it again')
     return Distilled(**tensors, **meta)
 
-# %% ../nbs/20_distill.ipynb #e82d9594
+# %% ../nbs/20_distill.ipynb #20a86a2a
 def export(
     syn:Distilled,
     folder:str|Path,
 )->str: # what was written
     "Write a synthetic set as <folder>/images/<class>/<number>.png (8 bits, clipped) and <folder>/tensors.safetensors (standardised floats, exact)"
     folder = Path(folder)
+    if (folder/'images').exists(): raise ValueError(f"folder: {folder/'images'} is there already; choose another folder")
+    digits = len(str(int(syn.labels.max()))) # so that the folders sort as the classes do
     for i, (x, c) in enumerate(zip(to_uint8(syn.images.cpu()), syn.labels.tolist())):
-        with atomic(folder/'images'/str(c)/f'{i%syn.ipc:03}.png') as f: to_pil_image(x).save(f)
+        with atomic(folder/'images'/f'{c:0{digits}}'/f'{i%syn.ipc:03}.png') as f: to_pil_image(x).save(f)
     standardised = (syn.images-syn.mean.view(-1, 1, 1))/syn.std.view(-1, 1, 1)
-    save_tensors(folder/'tensors.safetensors', dict(images=standardised, labels=syn.labels), dict(mean=syn.mean.tolist(), std=syn.std.tolist(), augment=syn.augment, config=syn.config))
+    save_tensors(folder/'tensors.safetensors', dict(images=standardised, labels=syn.labels),
+                 dict(mean=syn.mean.tolist(), std=syn.std.tolist(), augment=syn.augment, config=syn.config))
     return f"{len(syn)} images in {folder/'images'}, tensors in {folder/'tensors.safetensors'}"
 
-# %% ../nbs/20_distill.ipynb #a44a1027
+# %% ../nbs/20_distill.ipynb #b7b5a95e
 class Checkpoint:
     "A hook that saves the state of a distiller to `path` every `every` steps. `config` says which run it is: another run's file is refused"
     def __init__(self,
@@ -152,13 +169,15 @@ class Checkpoint:
     def __call__(self, step, steps, state):
         if step % self.every or step >= steps: return
         tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
-        if all(v.isfinite().all() for v in tensors.values()): save_tensors(self.path, tensors, dict(step=step, config=self.config)) # the last good state stays
+        if all(v.isfinite().all() for v in tensors.values()): # else the last good state stays
+            save_tensors(self.path, tensors, dict(step=step, config=self.config))
 
     def state(self)->dict|None:
         "What to start from, None if there is nothing"
         if not self.path.exists(): return None
         tensors, meta = load_tensors(self.path)
-        if meta.get('config') != json.loads(json.dumps(self.config)): raise ValueError(f'{self.path} belongs to another run; delete it or choose another folder')
+        if meta.get('config') != json.loads(json.dumps(self.config)):
+            raise ValueError(f'{self.path} belongs to another run; delete it or choose another folder')
         return dict(tensors, step=meta['step'])
 
 def hooks(
@@ -170,7 +189,7 @@ def hooks(
         for f in fs: f(*args)
     return call
 
-# %% ../nbs/20_distill.ipynb #48a702f5
+# %% ../nbs/20_distill.ipynb #b31848d7
 def check_distiller(
     distill, # distill(images, labels, weights=None, *, ipc, seed)
     images:Tensor, # (N,C,H,W) a small set to try it on
@@ -183,15 +202,18 @@ def check_distiller(
     run = lambda x=images, w=None, seed=1: distill(x, labels, w, ipc=ipc, seed=seed)
     plain = run()
     classes = int(labels.max())+1
-    assert plain.labels.equal(torch.arange(classes).repeat_interleave(ipc)), 'labels must be sorted, ipc of each class'
-    assert plain.images.shape == (classes*ipc, *images.shape[1:]) and plain.images.dtype == torch.float32 and plain.images.isfinite().all(), 'images must be finite float32 of shape (classes*ipc,C,H,W)'
+    assert plain.labels.equal(torch.arange(classes, device=labels.device).repeat_interleave(ipc)), 'labels must be sorted, ipc of each class'
+    assert (plain.images.shape == (classes*ipc, *images.shape[1:]) and plain.images.dtype == torch.float32
+            and plain.images.isfinite().all()), 'images must be finite float32 of shape (classes*ipc,C,H,W)'
     assert plain.images.equal(run().images), 'the same seed must give the same images'
     assert not plain.images.equal(run(seed=2).images), 'another seed must give other images'
-    assert plain.images.equal(run(w=torch.ones(len(labels))).images), 'weights=None must equal all ones, bit for bit'
-    w = torch.ones(len(labels))
+    w = torch.ones(len(labels), device=labels.device)
+    assert plain.images.equal(run(w=w).images), 'weights=None must equal all ones, bit for bit'
     w[::5] = 0
     spoiled = images.clone()
     spoiled[::5] = 255-spoiled[::5]
     a, b = run(w=w), run(spoiled, w)
-    assert a.images.equal(b.images) and a.mean.equal(b.mean) and a.std.equal(b.std), 'a sample of weight zero must change nothing'
-    assert torch.get_rng_state().equal(before), 'the global random state must be left as it was; use dd_debias.core.seeded'
+    assert a.images.equal(b.images) and a.mean.equal(b.mean) and a.std.equal(b.std), \
+        'a sample of weight zero must change nothing'
+    assert torch.get_rng_state().equal(before), \
+        'the global random state must be left as it was; use dd_debias.core.seeded'

@@ -15,7 +15,7 @@ from .core import channel_stats, check_xyw, class_counts, seeded, subseed, to_fl
 from .distill import Distilled, check_ipc, draw_by_weight
 from .nets import ConvNet, half, in_blocks
 
-# %% ../nbs/21_dm.ipynb #d8a99fd9
+# %% ../nbs/21_dm.ipynb #b2ea703e
 class Sampler:
     "Draws `batch` samples of every class at once, with replacement, in proportion to weight"
     def __init__(self,
@@ -29,14 +29,15 @@ class Sampler:
         self.high = self.ends[last]
         self.low = torch.cat([self.high.new_zeros(1), self.high[:-1]])
         positive = (weights[self.order] > 0).nonzero().flatten()
-        self.last = positive[torch.searchsorted(positive, last, right=True)-1] # rounding must not step past the last sample with weight
+        # rounding must not step past the last sample with weight
+        self.last = positive[torch.searchsorted(positive, last, right=True)-1]
 
     def __call__(self, batch:int)->Tensor: # (C, batch) indices into the set
         u = torch.rand(len(self.high), batch, dtype=torch.float64).to(self.ends.device)
         at = torch.searchsorted(self.ends, (self.low[:, None]+u*(self.high-self.low)[:, None]), right=True)
         return self.order[at.minimum(self.last[:, None])]
 
-# %% ../nbs/21_dm.ipynb #89557047
+# %% ../nbs/21_dm.ipynb #e8aa7fd1
 def distill_dm(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -44,11 +45,11 @@ def distill_dm(
     *,
     ipc:int=10, # images per class
     seed:int=0,
-    steps:int=1000, # our measurement; original authors: 20,000
-    lr:float|None=None, # of the images. None: ipc/10, at least 1 (original authors: 1, and 10 for many images per class)
-    momentum:float=.5, # original authors
-    batch:int=64, # real images of each class in a step; original authors: 256
-    net=ConvNet, # net(channels, classes, size) with .embed
+    steps:int=200, # measured with the next two, on CMNIST at 10 images per class; original authors: 20,000
+    lr:float=10., # of the images; original authors: 1, or 10 for many images per class
+    momentum:float=.5, # of the images; original authors
+    batch:int=64, # real images of each class in a step, a quarter of the original authors' 256
+    net=ConvNet, # the network whose embeddings are matched, net(channels, classes, size) with .embed
     augment:str='color_crop_cutout_scale_rotate', # siamese augmentation; original authors: the same, with flip for natural images
     sampling:str='importance', # 'importance': draw by weight, plain mean. 'weighted': draw uniformly, weighted mean (equation 2 as written)
     init:str='weighted', # initial images: 'weighted' (real ones, drawn by weight), 'uniform' (real ones of positive weight) or 'noise'
@@ -58,10 +59,11 @@ def distill_dm(
     "Distribution matching (Zhao and Bilen, 2021a) with weights (paper, equation 2). Raises FloatingPointError when the loss is no longer a number"
     w = check_xyw(images, labels, weights)
     check_ipc(ipc)
-    if sampling not in ('importance', 'weighted'): raise ValueError(f"sampling must be 'importance' or 'weighted', got {sampling!r}")
-    if init not in ('weighted', 'uniform', 'noise'): raise ValueError(f"init must be 'weighted', 'uniform' or 'noise', got {init!r}")
+    if sampling not in ('importance', 'weighted'):
+        raise ValueError(f"sampling must be 'importance' or 'weighted', got {sampling!r}")
+    if init not in ('weighted', 'uniform', 'noise'):
+        raise ValueError(f"init must be 'weighted', 'uniform' or 'noise', got {init!r}")
     device, classes = images.device, len(class_counts(labels))
-    lr = max(1., ipc/10) if lr is None else lr
     mean, std = channel_stats(images, w)
     standardise = lambda x: (to_float(x)-mean.view(-1, 1, 1))/std.view(-1, 1, 1)
     y_syn = torch.arange(classes, device=device).repeat_interleave(ipc)
@@ -70,7 +72,9 @@ def distill_dm(
     if start is None:
         if init == 'noise':
             with seeded(subseed(seed, 'noise')): syn = torch.randn(classes*ipc, *images.shape[1:]).to(device)
-        else: syn = standardise(images[draw_by_weight(labels, w if init == 'weighted' else (w > 0).double(), ipc, seed=seed)])
+        else:
+            by = w if init == 'weighted' else (w > 0).double()
+            syn = standardise(images[draw_by_weight(labels, by, ipc, seed=seed)])
         start = dict(images=syn, velocity=torch.zeros_like(syn), step=0)
     syn, velocity = start['images'].to(device).clone().requires_grad_(), start['velocity'].to(device).clone()
     for step in range(start['step'], steps):
@@ -84,7 +88,9 @@ def distill_dm(
         loss = (real.view(classes, batch, -1).mean(1)-fake.float().view(classes, ipc, -1).mean(1)).square().sum()
         grad, = torch.autograd.grad(loss, syn)
         with torch.no_grad(): syn -= lr*velocity.mul_(momentum).add_(grad)
-        if (step % 20 == 19 or step+1 == steps) and not syn.isfinite().all(): raise FloatingPointError(f'the images are no longer finite at step {step+1}; lower lr (now {lr:g})')
+        if (step % 20 == 19 or step+1 == steps) and not syn.isfinite().all():
+            raise FloatingPointError(f'the images are no longer finite at step {step+1}; lower lr (now {lr:g})')
         if on_step: on_step(step+1, steps, dict(images=syn.detach(), velocity=velocity, loss=loss.detach()))
-    made = dict(distill='dm', ipc=ipc, seed=seed, steps=steps, lr=lr, momentum=momentum, batch=batch, sampling=sampling, init=init)
+    made = dict(distill='dm', ipc=ipc, seed=seed, steps=steps, lr=lr, momentum=momentum,
+                batch=batch, sampling=sampling, init=init)
     return Distilled(syn.detach()*std.view(-1, 1, 1)+mean.view(-1, 1, 1), y_syn, mean, std, augment, made)

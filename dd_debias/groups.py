@@ -7,21 +7,23 @@ Docs: https://dd-debias.github.io/dd-debias/groups.html.md"""
 # %% auto #0
 __all__ = ['group_weights', 'weigh_groups', 'cluster_weights', 'weigh_clusters']
 
-# %% ../nbs/12_groups.ipynb #b6ab2f74
+# %% ../nbs/12_groups.ipynb #b18c7e0b
 import torch
 from torch import Tensor
 from sklearn.cluster import DBSCAN
 from .core import class_counts, mean_one
-from .encoder import embed, train_encoder
+from .encoder import SmallEncoder, embed, train_encoder
 from .kde import check_features
 
-# %% ../nbs/12_groups.ipynb #a5643319
+# %% ../nbs/12_groups.ipynb #356ba527
 def group_weights(
     labels:Tensor, # (N,) 0..C-1
     groups:Tensor, # (N,) the group of each sample within its class: the true bias, or a cluster
 )->Tensor: # (N,) float64, mean one within each class
     "Every group of a class weighs the same, every sample of a group too: w = n / (G n_g)"
-    if groups.shape != labels.shape: raise ValueError(f'groups must be one number per sample, shape {tuple(labels.shape)}, got {tuple(groups.shape)}')
+    if groups.shape != labels.shape:
+        raise ValueError(f'groups must be one number per sample, shape {tuple(labels.shape)}, '
+                         f'got {tuple(groups.shape)}')
     class_counts(labels)
     _, cell, sizes = torch.stack([labels, groups.to(labels)], 1).unique(dim=0, return_inverse=True, return_counts=True)
     return mean_one(1/sizes.double()[cell], labels)
@@ -36,7 +38,7 @@ def weigh_groups(
     "What one would do with bias labels: the upper bound for methods that have none"
     return group_weights(labels, bias)
 
-# %% ../nbs/12_groups.ipynb #3771694f
+# %% ../nbs/12_groups.ipynb #2cb91877
 def cluster_weights(
     features:Tensor, # (N,D)
     labels:Tensor, # (N,)
@@ -50,7 +52,8 @@ def cluster_weights(
     groups = torch.empty_like(labels)
     for c in range(len(class_counts(labels))):
         idx = (labels == c).nonzero().flatten()
-        found = torch.from_numpy(DBSCAN(eps=eps, min_samples=min_samples).fit_predict(features[idx].float().cpu().numpy())).to(labels)
+        z = features[idx].float().cpu().numpy()
+        found = torch.from_numpy(DBSCAN(eps=eps, min_samples=min_samples).fit_predict(z)).to(labels)
         alone = found == -1
         found[alone] = found.max()+1+torch.arange(int(alone.sum())).to(found)
         groups[idx] = found
@@ -61,10 +64,11 @@ def weigh_clusters(
     labels:Tensor, # (N,)
     *,
     seed:int=0,
-    encoder:str='small', # see `train_encoder`
-    encoder_steps:int=100, # see `train_encoder`
-    eps:float=.3, # see `cluster_weights`
+    encoder=SmallEncoder, # the network; see `train_encoder`
+    encoder_steps:int=100, # training steps of the encoder
+    eps:float=.3, # DBSCAN: features closer than this are neighbours
     on_step=None, # passed to `train_encoder`
 )->Tensor: # (N,) mean one within each class
     "Pseudo-groups: train an encoder by GSC, embed, cluster, weigh each cluster alike"
-    return cluster_weights(embed(train_encoder(images, labels, seed=seed, net=encoder, steps=encoder_steps, on_step=on_step), images), labels, eps=eps)
+    model = train_encoder(images, labels, seed=seed, net=encoder, steps=encoder_steps, on_step=on_step)
+    return cluster_weights(embed(model, images), labels, eps=eps)

@@ -7,24 +7,27 @@ Docs: https://dd-debias.github.io/dd-debias/kde.html.md"""
 # %% auto #0
 __all__ = ['check_features', 'kde_density', 'kde_weights', 'conflict_share', 'effective_size', 'weigh_kde', 'check_weights']
 
-# %% ../nbs/11_kde.ipynb #b9820506
+# %% ../nbs/11_kde.ipynb #251becb2
 import math
 import torch
 from torch import Tensor
 from .core import class_counts, check_xyw, mean_one
-from .encoder import embed, train_encoder
+from .encoder import SmallEncoder, embed, train_encoder
 
-# %% ../nbs/11_kde.ipynb #5f694011
+# %% ../nbs/11_kde.ipynb #22cde0df
 def check_features(
     features:Tensor, # (N,D)
     labels:Tensor|None=None, # (N,)
 ):
     "Raises ValueError, naming the argument and the fix, unless these are finite features, one row a sample"
-    if features.ndim != 2 or not len(features): raise ValueError(f'features must be a non-empty (N,D) tensor, got shape {tuple(features.shape)}')
-    if labels is not None and len(features) != len(labels): raise ValueError(f'features and labels must have the same length, got {len(features)} and {len(labels)}')
-    if not features.isfinite().all(): raise ValueError('features hold NaN or infinite values; train the encoder with a lower lr')
+    if features.ndim != 2 or not len(features):
+        raise ValueError(f'features must be a non-empty (N,D) tensor, got shape {tuple(features.shape)}')
+    if labels is not None and len(features) != len(labels):
+        raise ValueError(f'features and labels must have the same length, got {len(features)} and {len(labels)}')
+    if not features.isfinite().all():
+        raise ValueError('features hold NaN or infinite values; train the encoder with a lower lr')
 
-# %% ../nbs/11_kde.ipynb #60b8c473
+# %% ../nbs/11_kde.ipynb #11cd467f
 def kde_density(
     features:Tensor, # (N,D)
     *,
@@ -35,7 +38,8 @@ def kde_density(
     "Gaussian kernel density of each sample among all samples (paper, equation 3)"
     check_features(features)
     if not variance > 0: raise ValueError(f'variance must be positive, got {variance}')
-    z = features.float()-features.float().mean(0) # near the origin, squared distances by expansion lose least
+    z = features-features.mean(0) # near the origin, squared distances by expansion lose least
+    z = z.double() if z.square().sum(1).max() > 1000*variance else z.float() # and far from it, float32 loses too much
     half_norm = z.square().sum(1)/2
     neighbours = []
     for start in range(0, len(z), block):
@@ -48,7 +52,7 @@ def kde_density(
     log_f = torch.cat(neighbours).log()-math.log(n)-d/2*math.log(2*math.pi*variance)
     return log_f if log else log_f.exp()
 
-# %% ../nbs/11_kde.ipynb #1f9be4f5
+# %% ../nbs/11_kde.ipynb #5c51950b
 def kde_weights(
     features:Tensor, # (N,D)
     labels:Tensor, # (N,) 0..C-1
@@ -61,7 +65,8 @@ def kde_weights(
     "Weights that undo density: rare within its class means heavy (paper, section 4.2)"
     check_features(features, labels)
     if not temperature > 0: raise ValueError(f'temperature must be positive, got {temperature}')
-    if normalizer not in ('inverse', 'softmax', 'scaled'): raise ValueError(f"normalizer must be 'inverse', 'softmax' or 'scaled', got {normalizer!r}")
+    if normalizer not in ('inverse', 'softmax', 'scaled'):
+        raise ValueError(f"normalizer must be 'inverse', 'softmax' or 'scaled', got {normalizer!r}")
     members = [(labels == c).nonzero().flatten() for c in range(len(class_counts(labels)))]
     log_f = torch.empty(len(labels), dtype=torch.float64, device=features.device)
     if per_class:
@@ -69,10 +74,13 @@ def kde_weights(
     else: log_f[:] = kde_density(features, variance=variance, log=True)
     w = torch.empty_like(log_f)
     for idx in members:
-        inverse = -log_f[idx]
-        if normalizer != 'inverse': inverse = inverse.exp()
-        if normalizer == 'scaled': inverse = (inverse-inverse.min())/(inverse.max()-inverse.min()).clamp_min(1e-12)
-        w[idx] = (inverse/temperature).softmax(0) # a softmax of -log f / T is f^(-1/T), normalised
+        if normalizer == 'inverse': score = -log_f[idx] # a softmax of -log f / T is f^(-1/T), normalised
+        else: score = -(log_f[idx]+(features.shape[1]-1)/2*math.log(2*math.pi*variance)) # equation 3: constant of one dimension
+        if normalizer == 'softmax': score = score.exp()
+        if normalizer == 'scaled':
+            score = (score-score.max()).exp()
+            score = (score-score.min())/(1-score.min()).clamp_min(1e-12)
+        w[idx] = (score/temperature).softmax(0)
     return mean_one(w, labels)
 
 # %% ../nbs/11_kde.ipynb #feb27e3d
@@ -91,18 +99,18 @@ def effective_size(
     w, sums = weights.double(), torch.zeros(len(class_counts(labels)), dtype=torch.float64, device=weights.device)
     return sums.index_add(0, labels, w)**2/sums.index_add(0, labels, w**2)
 
-# %% ../nbs/11_kde.ipynb #6741a5ae
+# %% ../nbs/11_kde.ipynb #57cc2266
 def weigh_kde(
     images:Tensor, # (N,C,H,W)
     labels:Tensor, # (N,)
     *,
     seed:int=0,
-    encoder:str='small', # 'small' or 'resnet18' (the paper's)
-    encoder_steps:int=100, # see `train_encoder`
-    encoder_lr:float=.01, # see `train_encoder`
+    encoder=SmallEncoder, # the network; ResNetEncoder in the paper
+    encoder_steps:int=100, # training steps of the encoder; our measurement
+    encoder_lr:float=.01, # learning rate of the encoder: SelecMix on CMNIST
     variance:float=.1, # of the kernel: paper, section 6
-    temperature:float=1., # see `kde_weights`
-    normalizer:str='inverse', # see `kde_weights`
+    temperature:float=1., # of the weights: towards 0, only the rarest count; large, all alike; our measurement
+    normalizer:str='inverse', # 'inverse', or the softmax forms 'softmax' and 'scaled'
     on_step=None, # passed to `train_encoder`
 )->Tensor: # (N,) mean one within each class
     "The paper's weights: train an encoder by GSC, embed, weigh by inverse density"
@@ -117,8 +125,11 @@ def check_weights(
     "Raises AssertionError unless `weigh` gives non-negative weights of mean one in every class, repeats itself, and leaves the global random state alone"
     before = torch.get_rng_state()
     w = weigh(images, labels, seed=1)
-    assert w.shape == labels.shape and w.device == images.device, 'weigh must return one weight per image, on the device of the images'
+    assert w.shape == labels.shape and w.device == images.device, \
+        'weigh must return one weight per image, on the device of the images'
     assert w.isfinite().all() and (w >= 0).all(), 'weights must be finite and non-negative'
-    assert torch.allclose(w.double(), mean_one(w, labels), rtol=1e-4), 'weights must have mean one in every class; use dd_debias.core.mean_one'
+    assert torch.allclose(w.double(), mean_one(w, labels), rtol=1e-4), \
+        'weights must have mean one in every class; use dd_debias.core.mean_one'
     assert w.equal(weigh(images, labels, seed=1)), 'the same seed must give the same weights'
-    assert torch.get_rng_state().equal(before), 'the global random state must be left as it was; use dd_debias.core.seeded'
+    assert torch.get_rng_state().equal(before), \
+        'the global random state must be left as it was; use dd_debias.core.seeded'

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 from .core import seeded, to_float
 
-# %% ../nbs/03_nets.ipynb #14a599e4
+# %% ../nbs/03_nets.ipynb #ec95b53b
 class Net(nn.Module):
     "A body that embeds images and a linear head that classifies the embedding"
     def __init__(self,
@@ -37,26 +37,38 @@ def ConvNet(
     depth:int=3, # blocks
 )->Net:
     "The field's ConvNet (Gidaris and Komodakis, 2018; Zhao and Bilen, 2021)"
-    if size % 2**depth: raise ValueError(f'size must be a multiple of {2**depth} for a ConvNet of depth {depth}, got {size}; pad the images with dd_debias.data.pad')
-    blocks = [[nn.Conv2d(channels if i == 0 else width, width, 3, padding=1), nn.InstanceNorm2d(width, affine=True), nn.ReLU(), nn.AvgPool2d(2)] for i in range(depth)]
+    if size % 2**depth:
+        raise ValueError(f'size must be a multiple of {2**depth} for a ConvNet of depth {depth}, got {size}; '
+                         'pad the images with dd_debias.data.pad')
+    blocks = [[nn.Conv2d(channels if i == 0 else width, width, 3, padding=1), nn.InstanceNorm2d(width, affine=True),
+               nn.ReLU(), nn.AvgPool2d(2)] for i in range(depth)]
     return Net(nn.Sequential(*sum(blocks, [])), width*(size//2**depth)**2, classes)
 
-# %% ../nbs/03_nets.ipynb #9be127b6
+# %% ../nbs/03_nets.ipynb #713b28e0
 def MLP(channels:int=3, classes:int=10, size:int=32, *, width:int=128)->Net:
     "Two hidden layers"
-    return Net(nn.Sequential(nn.Flatten(), nn.Linear(channels*size*size, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()), width, classes)
+    body = nn.Sequential(
+        nn.Flatten(), nn.Linear(channels*size*size, width), nn.ReLU(),
+        nn.Linear(width, width), nn.ReLU())
+    return Net(body, width, classes)
 
 def LeNet(channels:int=3, classes:int=10, size:int=32)->Net:
     "LeCun et al. (1998), rectified"
-    body = nn.Sequential(nn.Conv2d(channels, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-                         nn.Linear(16*(size//4)**2, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU())
+    body = nn.Sequential(
+        nn.Conv2d(channels, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(16*(size//4)**2, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU())
     return Net(body, 84, classes)
 
-def _conv(c, width, kernel=3, pool=False): return [nn.Conv2d(c, width, kernel, padding=kernel//2), nn.GroupNorm(8, width), nn.ReLU(), *([nn.MaxPool2d(2)] if pool else [])]
+def _conv(c, width, kernel=3, pool=False):
+    layers = [nn.Conv2d(c, width, kernel, padding=kernel//2), nn.GroupNorm(8, width), nn.ReLU()]
+    return layers+[nn.MaxPool2d(2)] if pool else layers
 
 def AlexNet(channels:int=3, classes:int=10, size:int=32)->Net:
     "Five convolutions, as the original authors of DM reduce Krizhevsky et al. (2012) to small images"
-    body = nn.Sequential(*_conv(channels, 128, 5, pool=True), *_conv(128, 192, 5, pool=True), *_conv(192, 256), *_conv(256, 192), *_conv(192, 192, pool=True))
+    body = nn.Sequential(
+        *_conv(channels, 128, 5, pool=True), *_conv(128, 192, 5, pool=True),
+        *_conv(192, 256), *_conv(256, 192), *_conv(192, 192, pool=True))
     return Net(body, 192*(size//8)**2, classes)
 
 def VGG11(channels:int=3, classes:int=10, size:int=32)->Net:
@@ -71,7 +83,7 @@ def ResNet18(channels:int=3, classes:int=10, size:int=32)->Net:
     net.conv1, net.maxpool, net.fc = nn.Conv2d(channels, 64, 3, padding=1, bias=False), nn.Identity(), nn.Identity()
     return Net(net, 512, classes)
 
-# %% ../nbs/03_nets.ipynb #a57b0edc
+# %% ../nbs/03_nets.ipynb #12ca1dc2
 class Standardized(nn.Module):
     "A network that takes images as they are stored, and standardises them itself"
     def __init__(self,
@@ -92,7 +104,9 @@ def half(
     "A context in which convolutions use bfloat16 where the hardware computes in it: recent GPUs, and CPUs with AVX512-BF16 or AMX"
     device = torch.device(device)
     if device.type == 'cuda': able = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == 'cpu': able = any(getattr(torch.cpu, 'get_capabilities', dict)().get(k) for k in ('avx512_bf16', 'amx_bf16'))
+    elif device.type == 'cpu':
+        has = getattr(torch.cpu, 'get_capabilities', dict)()
+        able = any(has.get(k) for k in ('avx512_bf16', 'amx_bf16'))
     else: able = False
     return torch.autocast(device.type, torch.bfloat16) if able else nullcontext()
 
@@ -103,4 +117,5 @@ def in_blocks(
     block:int|None=None, # samples at a time; None: 64 on a CPU, where that much stays in the cache, else 4096
 )->Tensor: # (N,...) float32
     "`f(x)` without gradient, a block at a time"
-    with half(x.device): return torch.cat([f(b).float() for b in x.split(block or (64 if x.device.type == 'cpu' else 4096))])
+    block = block or (64 if x.device.type == 'cpu' else 4096)
+    with half(x.device): return torch.cat([f(b).float() for b in x.split(block)])

@@ -7,39 +7,40 @@ Docs: https://dd-debias.github.io/dd-debias/train.html.md"""
 # %% auto #0
 __all__ = ['train_classifier', 'accuracy', 'evaluate', 'check_trainer']
 
-# %% ../nbs/05_train.ipynb #e6f2955a
+# %% ../nbs/05_train.ipynb #fc4523e9
 import inspect
 import pandas as pd
 import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
-from .augment import siamese_augment
+from .augment import operations, siamese_augment
 from .core import BiasedDataset, channel_stats, check_xyw, seeded, subseed, to_float
 from .nets import ConvNet, Standardized, half, in_blocks
 
-# %% ../nbs/05_train.ipynb #aa730993
+# %% ../nbs/05_train.ipynb #272b8856
 def train_classifier(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
     weights:Tensor|None=None, # (N,) each sample's factor in the loss; None: ones
     *,
     seed:int=0,
-    net=ConvNet, # net(channels, classes, size) -> nn.Module
-    epochs:int=1000, # original authors: 1,000 with augmentation, 300 without
-    lr:float=.01, # original authors; a tenth of it from half-time on
-    momentum:float=.9, # original authors
-    weight_decay:float=5e-4, # original authors
-    batch:int=256, # original authors
-    augment:str='color_crop_cutout_scale_rotate', # one of these for each batch; '' for none
+    net=ConvNet, # the network to train, net(channels, classes, size) -> nn.Module
+    epochs:int=1000, # passes over the set; original authors: 1,000 with augmentation, 300 without
+    lr:float=.01, # of SGD, original authors; a tenth of it from half-time on
+    momentum:float=.9, # of SGD; original authors
+    weight_decay:float=5e-4, # of SGD; original authors
+    batch:int=256, # images in a step; original authors
+    augment:str='color_crop_cutout_scale_rotate', # one of these for each batch, see `siamese_augment`; '' for none
     stats:tuple|None=None, # mean (C,) and std (C,) to standardise with; None: those of the weighted images
     on_step=None, # called as on_step(epoch, epochs, dict(loss, net)) after each epoch
 )->nn.Module: # takes images as they are stored
     "Plain weighted training by SGD. Raises FloatingPointError when the loss is no longer a number"
     w = check_xyw(images, labels, weights).float()
     mean, std = stats if stats is not None else channel_stats(images, w)
-    device, ops = images.device, augment.split('_')
+    device, ops = images.device, operations(augment) or ['']
     with seeded(subseed(seed, 'train')):
-        model = Standardized(net(images.shape[1], int(labels.max())+1, images.shape[2]), mean.to(device), std.to(device)).to(device)
+        model = net(images.shape[1], int(labels.max())+1, images.shape[2])
+        model = Standardized(model, mean.to(device), std.to(device)).to(device)
         opt = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
         for epoch in range(epochs):
             if epoch == epochs//2:
@@ -53,11 +54,12 @@ def train_classifier(
                 opt.zero_grad(set_to_none=True)
                 loss.backward()
                 opt.step()
-            if not loss.isfinite(): raise FloatingPointError(f'the loss is {loss.item()} after epoch {epoch+1}; lower lr (now {lr})')
+            if not loss.isfinite():
+                raise FloatingPointError(f'the loss is {loss.item()} after epoch {epoch+1}; lower lr (now {lr})')
             if on_step: on_step(epoch+1, epochs, dict(loss=loss.detach(), net=model))
     return model.eval()
 
-# %% ../nbs/05_train.ipynb #f3e3b74f
+# %% ../nbs/05_train.ipynb #92b9129d
 def accuracy(
     model:nn.Module, # images as stored -> (N,classes)
     test:BiasedDataset,
@@ -68,7 +70,8 @@ def accuracy(
     row = dict(all=share(slice(None)))
     if test.bias is not None:
         group = test.labels*(int(test.bias.max())+1)+test.bias
-        row |= dict(aligned=share(test.aligned), conflicting=share(~test.aligned), worst_group=min(share(group == g) for g in group.unique()))
+        row |= dict(aligned=share(test.aligned), conflicting=share(~test.aligned),
+                    worst_group=min(share(group == g) for g in group.unique()))
     return row | {f'class_{c}': share(test.labels == c) for c in test.labels.unique().tolist()}
 
 def evaluate(
@@ -76,19 +79,22 @@ def evaluate(
     test:BiasedDataset,
     *,
     train=train_classifier, # a trainer; make variants of it with functools.partial
-    networks:int=5, # original authors: 5 to 20
+    networks:int=5, # networks to train and test; original authors: 5 to 20
     seed:int=0,
     on_step=None, # called as on_step(network, networks, row) after each network
 )->pd.DataFrame: # one row a network, columns as from `accuracy`, in percent
     "Train `networks` networks from scratch on `data` and test the last state of each"
-    how = {k: v for k, v in getattr(data, 'training', {}).items() if k in inspect.signature(train).parameters}
+    if data.images.device != test.images.device:
+        raise ValueError(f'data is on {data.images.device} and test on {test.images.device}; move one with .to')
+    takes = set(inspect.signature(train).parameters)-set(getattr(train, 'keywords', {})) # what the caller fixed stays
+    how = {k: v for k, v in getattr(data, 'training', {}).items() if k in takes}
     rows = []
     for i in range(networks):
         rows.append(accuracy(train(data.images, data.labels, seed=subseed(seed, 'network', i), **how), test))
         if on_step: on_step(i+1, networks, rows[-1])
     return pd.DataFrame(rows).rename_axis('network')
 
-# %% ../nbs/05_train.ipynb #503d1148
+# %% ../nbs/05_train.ipynb #8194d1c3
 def check_trainer(
     train, # train(images, labels, weights=None, *, seed)
     images:Tensor, # (N,C,H,W) a small set to try it on
@@ -101,8 +107,8 @@ def check_trainer(
     assert plain.shape[0] == len(images), 'the model must take images as they are stored and give a row for each'
     assert plain.equal(out(images, None)), 'the same seed must give the same model'
     assert not plain.equal(out(images, None, seed=2)), 'another seed must give another model'
-    assert plain.equal(out(images, torch.ones(len(labels)))), 'weights=None must equal all ones, bit for bit'
-    w = torch.ones(len(labels))
+    w = torch.ones(len(labels), device=labels.device)
+    assert plain.equal(out(images, w)), 'weights=None must equal all ones, bit for bit'
     w[::5] = 0
     spoiled = images.clone()
     spoiled[::5] = 255-spoiled[::5]

@@ -8,9 +8,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KernelDensity
 from dd_debias.augment import siamese_augment
 from dd_debias.bias import cmnist, color_digits, paint_color
-from dd_debias.core import channel_stats, seeded, subseed, to_float
+from dd_debias.core import channel_stats, mean_one, seeded, subseed, to_float
 from dd_debias.data import mnist, pad
-from dd_debias.dm import distill_dm
+from dd_debias.distill import draw_by_weight
+from dd_debias.dm import Sampler, distill_dm
 from dd_debias.encoder import embed, train_encoder
 from dd_debias.kde import kde_density, kde_weights
 from dd_debias.nets import ConvNet
@@ -33,12 +34,10 @@ def test_dm_is_the_plain_loop(sampling):
     "Equation 2, class by class and step by step, float32 and without blocks"
     train = color_digits()[:200]
     w = torch.rand(200, generator=torch.Generator().manual_seed(1)).double()
-    w = w*torch.stack([(train.labels == c).sum()/w[train.labels == c].sum() for c in range(10)])[train.labels]
+    w = mean_one(w, train.labels)
     net, steps, batch, ipc, seed, lr = partial(ConvNet, width=16), 3, 5, 2, 0, 1.
     losses = []
     syn = distill_dm(*train.xy, w, ipc=ipc, steps=steps, batch=batch, net=net, lr=lr, seed=seed, sampling=sampling, on_step=lambda i, n, s: losses.append((s['images'].clone(), s['loss'].item())))
-    from dd_debias.distill import draw_by_weight
-    from dd_debias.dm import Sampler
     mean, std = (s.view(-1, 1, 1) for s in channel_stats(train.images, w))
     x = (to_float(train.images)-mean)/std
     s = x[draw_by_weight(train.labels, w, ipc, seed=seed)].clone().requires_grad_()

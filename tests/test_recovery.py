@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from dd_debias.bias import assign_bias, cmnist, color_digits
 from dd_debias.cli import main
-from dd_debias.core import atomic, check_xyw
+from dd_debias.core import BiasedDataset, atomic
 from dd_debias.data import image_folder, mnist
-from dd_debias.distill import Checkpoint, distill_random, load, save
+from dd_debias.distill import Checkpoint, distill_random, export, load, save
 from dd_debias.dm import distill_dm
 from dd_debias.encoder import train_encoder
-from dd_debias.groups import cluster_weights, group_weights
-from dd_debias.kde import kde_weights
+from dd_debias.experiment import describe, read_records, run, table
+from dd_debias.groups import cluster_weights, group_weights, weigh_groups
+from dd_debias.kde import kde_density, kde_weights
 from dd_debias.nets import ConvNet, MLP
 from dd_debias.train import evaluate, train_classifier
 
@@ -78,7 +79,11 @@ features = torch.nn.functional.normalize(torch.randn(100, 8, generator=torch.Gen
     'augment': (lambda: distill_dm(*few.xy, ipc=1, augment='colour'), "'colour' is none of"),
     'split': (lambda: color_digits(split='val'), 'split must be'),
     'severity': (lambda: color_digits(severity=9), 'severity must be 1 to 5'),
-    'encoder': (lambda: train_encoder(*few.xy, net='vit'), 'net must be one of'),
+    'int32 labels': (lambda: train_classifier(few.images, few.labels.int()), r'labels.long\(\)'),
+    'oblong images': (lambda: train_encoder(few.images[..., :8], few.labels), 'images must be square'),
+    'meta device': (lambda: distill_dm(few.images.to('meta'), few.labels), 'images are on meta and labels on cpu'),
+    'lambda': (lambda: describe(lambda images: images), 'cannot be recorded; define it with def'),
+    'no such argument': (lambda: describe(partial(distill_dm, ipcs=3)), "takes no argument 'ipcs'"),
 }.values(), ids=str)
 def test_bad_input_is_one_sentence(call, says):
     with pytest.raises(ValueError, match=says) as e: call()
@@ -144,8 +149,34 @@ def test_image_folder_says_what_is_wrong(tmp_path):
     (tmp_path/'cats'/'a.png').write_bytes(b'')
     with pytest.raises(ValueError, match='cats has no readable image'): image_folder(tmp_path, on_skip=lambda m: None)
 
-def test_unknown_bias():
-    from dd_debias.core import BiasedDataset
-    unlabelled = BiasedDataset(*few.xy)
-    table = evaluate(distill_random(*few.xy, ipc=1), unlabelled, train=partial(train_classifier, epochs=1, net=partial(ConvNet, width=8)), networks=1)
-    assert 'all' in table and 'aligned' not in table
+def unlabelled_digits(split='train', *, seed=0): return BiasedDataset(*color_digits(split=split, seed=seed)[:200].xy)
+
+def test_unknown_bias(tmp_path):
+    "Everything but the judge's groups works; an oracle is refused before anything is computed"
+    record = run(unlabelled_digits, partial(distill_random, ipc=1), judge=partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1), out=tmp_path)
+    assert record['conflict_share'] is None and set(record['accuracy']) == {'all', *(f'class_{c}' for c in range(10))}
+    with pytest.raises(ValueError, match='needs a set whose bias is known'): run(unlabelled_digits, weigh=weigh_groups, out=tmp_path/'no')
+    assert not (tmp_path/'no').exists()
+
+def test_other_runs_are_not_averaged(tmp_path):
+    "Records of one cell that differ in more than the seed are not pooled"
+    quick = partial(run, partial(color_digits, conflict=.05), weigh=None, out=tmp_path, judge=partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1))
+    for augment in ('', 'crop'): quick(partial(distill_random, ipc=1, augment=augment))
+    with pytest.raises(ValueError, match='differ in distill.augment'): table(read_records(tmp_path))
+    assert len(table(read_records(tmp_path), index=['distill.augment'])) == 2
+
+def test_export_does_not_mix(tmp_path):
+    "Folders sort as classes do, and an earlier export is not written into"
+    images, labels = torch.randint(0, 255, (24, 3, 8, 8), dtype=torch.uint8), torch.arange(24)%12
+    syn = distill_random(images, labels, ipc=2)
+    export(syn, tmp_path)
+    back, which, names = image_folder(tmp_path/'images', size=8)
+    assert which.equal(syn.labels) and names[2] == '02'
+    with pytest.raises(ValueError, match='is there already'): export(syn, tmp_path)
+
+def test_features_far_from_the_origin():
+    "Density stays right where float32 would lose it"
+    z = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))*.1+torch.tensor([1000., 0, 0, 0])*(torch.arange(50)%2*2-1)[:, None]
+    d2 = (z[:, None].double()-z.double()).square().sum(-1)
+    plain = torch.logsumexp(-d2/.2, 1)-np.log(50)-2*np.log(2*np.pi*.1)
+    assert torch.allclose(kde_density(z, log=True), plain, atol=1e-3)
