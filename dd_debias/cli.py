@@ -20,7 +20,7 @@ from .distill import export, load
 from .experiment import RECIPES, cooked, demo, run
 from .train import evaluate
 
-# %% ../nbs/41_cli.ipynb #3862d10a
+# %% ../nbs/41_cli.ipynb #58f65804
 def functions(
     part:str, # 'data', 'weigh', 'distill' or 'train'
 )->dict: # short name -> function
@@ -32,9 +32,9 @@ def functions(
         for name in getattr(module, '__all__', []):
             f = getattr(module, name)
             if not inspect.isfunction(f): continue
+            takes = {'images'} if part == 'weigh' else {'images', 'weights'}
             if part == 'data' and f.__annotations__.get('return') is BiasedDataset: found[name] = f
-            if (part != 'data' and name.startswith(part+'_') and 'images' in inspect.signature(f).parameters
-                    and name != 'train_encoder'):
+            if name.startswith(part+'_') and takes <= set(inspect.signature(f).parameters):
                 found[name.removeprefix(part+'_')] = f
     return found
 

@@ -27,7 +27,7 @@ from .kde import conflict_share, weigh_kde
 from .nets import ConvNet
 from .train import evaluate, train_classifier
 
-# %% ../nbs/40_experiment.ipynb #79e45587
+# %% ../nbs/40_experiment.ipynb #7632d904
 def describe(
     f, # a function that can be imported, or a partial of one
 )->dict: # 'function', and every keyword argument that has a value
@@ -35,17 +35,19 @@ def describe(
     if f is None: return None
     given = {}
     while isinstance(f, partial):
-        if f.args: raise ValueError(f'give the arguments of {f.func.__name__} by keyword, so that the record can name them')
+        if f.args: raise ValueError(f'give the arguments of {f.func.__name__} by keyword, so that they can be recorded')
         given, f = {**f.keywords, **given}, f.func
-    if '<' in f.__qualname__: raise ValueError(f'{f.__qualname__} cannot be recorded; define it with def, outside of other functions')
+    if '<' in f.__qualname__:
+        raise ValueError(f'{f.__qualname__} cannot be recorded; define it with def, outside of other functions')
     takes = inspect.signature(f).parameters
     if (unknown := sorted(set(given)-set(takes))): raise ValueError(f'{f.__name__} takes no argument {unknown[0]!r}')
     ours = f.__module__.startswith(('dd_debias.', 'torch'))
     hidden = {'seed', 'weights', 'start', 'on_step', 'stats', 'split', *(['root'] if ours else [])}
     values = {k: p.default for k, p in takes.items() if p.default is not p.empty} | given
     plain = lambda v: describe(v) if callable(v) else str(v) if isinstance(v, Path) else v
-    source = {} if ours else dict(source=hashlib.blake2b(inspect.getsource(f).encode(), digest_size=4).hexdigest())
-    return dict(function=f'{f.__module__}.{f.__qualname__}', **source, **{k: plain(v) for k, v in values.items() if k not in hidden})
+    told = dict(function=f'{f.__module__}.{f.__qualname__}')
+    if not ours: told['source'] = hashlib.blake2b(inspect.getsource(f).encode(), digest_size=4).hexdigest()
+    return told | {k: plain(v) for k, v in values.items() if k not in hidden}
 
 # %% ../nbs/40_experiment.ipynb #25b7fd4c
 def accepts(f, *names)->dict:
@@ -81,7 +83,7 @@ def peak_memory(device)->int:
     import resource
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform == 'darwin' else 2**10))
 
-# %% ../nbs/40_experiment.ipynb #dc0c0b7d
+# %% ../nbs/40_experiment.ipynb #4a636790
 def run(
     data, # data(conflict, split, *, seed) -> BiasedDataset, or a partial of one, such as partial(cmnist, conflict=.05)
     distill=distill_dm, # a distiller; None: judge the whole training set
@@ -101,15 +103,18 @@ def run(
         if show_progress: print(f'done before, see {folder}', file=sys.stderr)
         return json.loads(done.read_text())
     try: torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as e: raise ValueError(f'device: {device} cannot be used here ({str(e).splitlines()[0]})') from e
+    except (RuntimeError, AssertionError) as e:
+        raise ValueError(f'device: {device} cannot be used here ({str(e).splitlines()[0]})') from e
     clock, seconds, bar = time.perf_counter(), {}, (progress if show_progress else lambda what: None)
     def lap(phase):
         nonlocal clock
         seconds[phase], clock = round(time.perf_counter()-clock, 2), time.perf_counter()
     train, test = data(seed=seed).to(device), data(seed=seed, split='test').to(device)
     oracle = distill and weigh and accepts(weigh, 'bias')
-    if oracle and train.bias is None: raise ValueError(f"weigh: {config['weigh']['function']} needs a set whose bias is known")
-    with atomic(folder/'config.json') as f: f.write_text(json.dumps(config, indent=1)) # fails now if the folder cannot be written to
+    if oracle and train.bias is None:
+        raise ValueError(f"weigh: {config['weigh']['function']} needs a set whose bias is known")
+    # written before the long work, so that a folder that cannot be written to is known now
+    with atomic(folder/'config.json') as f: f.write_text(json.dumps(config, indent=1))
     lap('data')
     weights, syn, share = None, train, None
     if distill and weigh:
