@@ -7,10 +7,10 @@ Docs: https://dd-debias.github.io/dd-debias/bias.html.md"""
 # %% auto #0
 __all__ = ['COLORS', 'NOISE', 'PAPER_COUNTS', 'assign_bias', 'paint_color', 'check_painter', 'color_digits', 'cmnist']
 
-# %% ../nbs/02_bias.ipynb #a440d074
+# %% ../nbs/02_bias.ipynb #bce905d8
 import torch
 from torch import Tensor
-from .core import BiasedDataset, class_counts, seeded, subseed, to_float, to_uint8
+from .core import BiasedDataset, class_counts, seeded, subseed
 from .data import digits, mnist, pad
 
 # %% ../nbs/02_bias.ipynb #31431b08

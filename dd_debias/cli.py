@@ -92,7 +92,7 @@ def add_options(
         help = said.get(name, '')+('' if p.default is None else f" [{'none' if default == '' else default}]")
         group.add_argument(*flags, dest=f'{part}.{name}', default=argparse.SUPPRESS, help=help.replace('%', '%%'), **how)
 
-# %% ../nbs/41_cli.ipynb #cb855329
+# %% ../nbs/41_cli.ipynb #f6416ea4
 class Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog):
         width = min(120, max(80, int(os.environ.get('COLUMNS', 100))))
@@ -167,6 +167,7 @@ def main_run(argv):
         print(f"{100*record['conflict_share']:.0f}% of the weight is on bias-conflicting images")
     print(f"{sum(record['seconds'].values()):.0f} s; see {Path(args['out'])/record['name']}")
 
+# %% ../nbs/41_cli.ipynb #b007b0af
 def main_demo(argv):
     p = argparse.ArgumentParser(prog='dd-debias demo', formatter_class=Formatter, description=demo.__doc__)
     common(p, 'results/demo')

@@ -7,7 +7,7 @@ Docs: https://dd-debias.github.io/dd-debias/data.html.md"""
 # %% auto #0
 __all__ = ['digits', 'data_root', 'load_npz', 'mnist', 'pad', 'image_folder']
 
-# %% ../nbs/01_data.ipynb #eeeda796
+# %% ../nbs/01_data.ipynb #3eb885d2
 import os, tempfile, zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
-from .core import atomic, class_counts, show_images
+from .core import atomic
 
 # %% ../nbs/01_data.ipynb #79135d89
 def digits(

@@ -7,11 +7,11 @@ Docs: https://dd-debias.github.io/dd-debias/encoder.html.md"""
 # %% auto #0
 __all__ = ['gsc_loss', 'SmallEncoder', 'ResNetEncoder', 'train_encoder', 'embed']
 
-# %% ../nbs/10_encoder.ipynb #483b50b4
+# %% ../nbs/10_encoder.ipynb #3b445a3d
 import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
-from .core import channel_stats, check_images, seeded, subseed, to_float
+from .core import channel_stats, check_images, seeded, subseed
 from .nets import ResNet18, Standardized, half, in_blocks
 
 # %% ../nbs/10_encoder.ipynb #f43001c4

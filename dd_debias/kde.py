@@ -7,11 +7,11 @@ Docs: https://dd-debias.github.io/dd-debias/kde.html.md"""
 # %% auto #0
 __all__ = ['check_features', 'kde_density', 'kde_weights', 'conflict_share', 'effective_size', 'weigh_kde', 'check_weights']
 
-# %% ../nbs/11_kde.ipynb #251becb2
+# %% ../nbs/11_kde.ipynb #617c1e3a
 import math
 import torch
 from torch import Tensor
-from .core import class_counts, check_xyw, mean_one
+from .core import class_counts, mean_one
 from .encoder import SmallEncoder, embed, train_encoder
 
 # %% ../nbs/11_kde.ipynb #22cde0df

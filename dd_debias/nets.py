@@ -7,12 +7,12 @@ Docs: https://dd-debias.github.io/dd-debias/nets.html.md"""
 # %% auto #0
 __all__ = ['Net', 'ConvNet', 'MLP', 'LeNet', 'AlexNet', 'VGG11', 'ResNet18', 'Standardized', 'half', 'in_blocks']
 
-# %% ../nbs/03_nets.ipynb #a3b651fc
+# %% ../nbs/03_nets.ipynb #cdc494bd
 from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
-from .core import seeded, to_float
+from .core import to_float
 
 # %% ../nbs/03_nets.ipynb #ec95b53b
 class Net(nn.Module):
