@@ -113,6 +113,20 @@ def test_no_network(tmp_path, monkeypatch):
     with pytest.raises(OSError, match='connect to a network, or set root or DD_DEBIAS_DATA'): cmnist(root=tmp_path)
     assert not left(tmp_path)
 
+def test_download(tmp_path, monkeypatch):
+    "What torchvision brings is written once, as one file, and read from then on"
+    class Fake:
+        calls = 0
+        def __init__(self, root, train, download):
+            Fake.calls += 1
+            n = 60000 if train else 10000
+            self.data, self.targets = torch.full((n, 28, 28), 7, dtype=torch.uint8), torch.arange(n)%10
+    monkeypatch.setattr('torchvision.datasets.MNIST', Fake)
+    for split, n in dict(train=55000, valid=5000, test=10000).items():
+        images, labels = mnist(split, root=tmp_path)
+        assert images.shape == (n, 1, 28, 28) and images.dtype == torch.uint8 and labels.dtype == torch.int64
+    assert Fake.calls == 2 and left(tmp_path) == ['mnist.npz']
+
 def test_damaged_safetensors(tmp_path):
     path = tmp_path/'syn.safetensors'
     save(distill_random(*few.xy, ipc=1), path)
