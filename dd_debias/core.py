@@ -6,10 +6,10 @@ Docs: https://dd-debias.github.io/dd-debias/core.html.md"""
 
 # %% auto #0
 __all__ = ['to_float', 'to_uint8', 'subplots', 'show_images', 'png', 'class_counts', 'check_images', 'BiasedDataset', 'mean_one',
-           'check_xyw', 'channel_stats', 'seeded', 'subseed', 'atomic']
+           'check_xyw', 'channel_stats', 'seeded', 'subseed', 'accepts', 'atomic']
 
-# %% ../nbs/00_core.ipynb #129d6d66
-import hashlib, io, os, tempfile
+# %% ../nbs/00_core.ipynb #6186f4bc
+import hashlib, inspect, io, os, tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,6 +210,11 @@ def subseed(
 )->int: # below 2**53
     "A seed of its own for each use of `seed`, the same on every machine"
     return int.from_bytes(hashlib.blake2b(repr((int(seed), *names)).encode(), digest_size=6).digest(), 'big')
+
+# %% ../nbs/00_core.ipynb #609c00ea
+def accepts(f, *names)->set:
+    "Which of `names` the function, or partial, takes as keywords"
+    return {n for n in names if n in inspect.signature(f).parameters}
 
 # %% ../nbs/00_core.ipynb #258b3791
 @contextmanager

@@ -7,12 +7,12 @@ Docs: https://dd-debias.github.io/dd-debias/groups.html.md"""
 # %% auto #0
 __all__ = ['group_weights', 'weigh_groups', 'cluster_weights', 'weigh_clusters']
 
-# %% ../nbs/12_groups.ipynb #b18c7e0b
+# %% ../nbs/12_groups.ipynb #11730b0f
 import torch
 from torch import Tensor
 from sklearn.cluster import DBSCAN
 from .core import class_counts, mean_one
-from .encoder import SmallEncoder, embed, train_encoder
+from .encoder import GlanceEncoder, embed, train_encoder
 from .kde import check_features
 
 # %% ../nbs/12_groups.ipynb #356ba527
@@ -38,7 +38,7 @@ def weigh_groups(
     "What one would do with bias labels: the upper bound for methods that have none"
     return group_weights(labels, bias)
 
-# %% ../nbs/12_groups.ipynb #2cb91877
+# %% ../nbs/12_groups.ipynb #7d62abb0
 def cluster_weights(
     features:Tensor, # (N,D)
     labels:Tensor, # (N,)
@@ -64,8 +64,8 @@ def weigh_clusters(
     labels:Tensor, # (N,)
     *,
     seed:int=0,
-    encoder=SmallEncoder, # the network; see `train_encoder`
-    encoder_steps:int=100, # training steps of the encoder
+    encoder=GlanceEncoder, # the network; see `train_encoder`
+    encoder_steps:int|None=None, # training steps of the encoder; None: eight passes over the images, at least 30
     eps:float=.3, # DBSCAN: features closer than this are neighbours
     on_step=None, # passed to `train_encoder`
 )->Tensor: # (N,) mean one within each class

@@ -7,12 +7,12 @@ Docs: https://dd-debias.github.io/dd-debias/kde.html.md"""
 # %% auto #0
 __all__ = ['check_features', 'kde_density', 'kde_weights', 'conflict_share', 'effective_size', 'weigh_kde', 'check_weights']
 
-# %% ../nbs/11_kde.ipynb #617c1e3a
+# %% ../nbs/11_kde.ipynb #849db85b
 import math
 import torch
 from torch import Tensor
 from .core import class_counts, mean_one
-from .encoder import SmallEncoder, embed, train_encoder
+from .encoder import GlanceEncoder, embed, train_encoder
 
 # %% ../nbs/11_kde.ipynb #22cde0df
 def check_features(
@@ -99,15 +99,15 @@ def effective_size(
     w, sums = weights.double(), torch.zeros(len(class_counts(labels)), dtype=torch.float64, device=weights.device)
     return sums.index_add(0, labels, w)**2/sums.index_add(0, labels, w**2)
 
-# %% ../nbs/11_kde.ipynb #57cc2266
+# %% ../nbs/11_kde.ipynb #2c62b8e0
 def weigh_kde(
     images:Tensor, # (N,C,H,W)
     labels:Tensor, # (N,)
     *,
     seed:int=0,
-    encoder=SmallEncoder, # the network; ResNetEncoder in the paper
-    encoder_steps:int=100, # training steps of the encoder; our measurement
-    encoder_lr:float=.01, # learning rate of the encoder: SelecMix on CMNIST
+    encoder=GlanceEncoder, # the network; ResNetEncoder in the paper
+    encoder_steps:int|None=None, # training steps of the encoder; None: eight passes over the images, at least 30
+    encoder_lr:float=.001, # learning rate of the encoder; .01 for the two other encoders
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # of the weights: towards 0, only the rarest count; large, all alike; our measurement
     normalizer:str='inverse', # 'inverse', or the softmax forms 'softmax' and 'scaled'

@@ -6,12 +6,13 @@ import numpy as np, pytest, torch
 from dd_debias.bias import assign_bias, cmnist, color_digits
 from dd_debias.cli import main
 from dd_debias.core import BiasedDataset, atomic
-from dd_debias.data import image_folder, mnist
+from dd_debias.data import mnist
 from dd_debias.distill import Checkpoint, distill_random, export, load, save
 from dd_debias.dm import distill_dm
 from dd_debias.encoder import train_encoder
 from dd_debias.experiment import describe, read_records, run, table
 from dd_debias.groups import cluster_weights, group_weights, weigh_groups
+from dd_debias.images import own_images
 from dd_debias.kde import kde_density, kde_weights
 from dd_debias.nets import ConvNet, MLP
 from dd_debias.train import evaluate, train_classifier
@@ -157,12 +158,6 @@ def test_folder_that_cannot_be_written(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count('\n') == 1 and 'choose another folder' in said
 
-def test_image_folder_says_what_is_wrong(tmp_path):
-    with pytest.raises(ValueError, match='has no subfolders'): image_folder(tmp_path)
-    (tmp_path/'cats').mkdir()
-    (tmp_path/'cats'/'a.png').write_bytes(b'')
-    with pytest.raises(ValueError, match='cats has no readable image'): image_folder(tmp_path, on_skip=lambda m: None)
-
 def unlabelled_digits(split='train', *, seed=0): return BiasedDataset(*color_digits(split=split, seed=seed)[:200].xy)
 
 def test_unknown_bias(tmp_path):
@@ -179,13 +174,25 @@ def test_other_runs_are_not_averaged(tmp_path):
     with pytest.raises(ValueError, match='differ in distill.augment'): table(read_records(tmp_path))
     assert len(table(read_records(tmp_path), index=['distill.augment'])) == 2
 
+painted_with = [0]
+def repainted(split='train', *, seed=0): return color_digits(split=split, seed=painted_with[0])[:200]
+def stopped(data, test, *, seed, on_step): raise KeyboardInterrupt
+
+def test_changed_images_are_another_run(tmp_path, monkeypatch):
+    "What was begun with other images is not gone on with"
+    go = partial(run, repainted, partial(distill_random, ipc=1), None, stopped, out=tmp_path)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt): go()
+    monkeypatch.setattr(f'{__name__}.painted_with', [1])
+    with pytest.raises(ValueError, match='not those that the run in'): go()
+
 def test_export_does_not_mix(tmp_path):
     "Folders sort as classes do, and an earlier export is not written into"
     images, labels = torch.randint(0, 255, (24, 3, 8, 8), dtype=torch.uint8), torch.arange(24)%12
     syn = distill_random(images, labels, ipc=2)
     export(syn, tmp_path)
-    back, which, names = image_folder(tmp_path/'images', size=8)
-    assert which.equal(syn.labels) and names[2] == '02'
+    back = own_images(tmp_path/'images', size=8, cache=tmp_path/'cache')
+    assert back.labels.equal(syn.labels) and back.classes[2] == '02'
     with pytest.raises(ValueError, match='is there already'): export(syn, tmp_path)
 
 def test_features_far_from_the_origin():

@@ -1,0 +1,48 @@
+"""Does low density find the bias-conflicting images? Every set at 1 and 5%, every encoder; adds lines to results/density.jsonl.
+
+    DD_DEBIAS_DATA=.data python benchmarks/density.py            # about half an hour on two cores
+    DD_DEBIAS_DATA=.data python benchmarks/density.py cmnist     # only the sets whose name begins so
+
+Each measurement has a process of its own, so that its peak memory is its own."""
+import json, multiprocessing, sys, time
+from functools import partial
+from pathlib import Path
+import torch
+from sklearn.metrics import roc_auc_score
+from dd_debias.background import bg_fmnist
+from dd_debias.bias import cmnist
+from dd_debias.corrupt import corrupted_cifar10
+from dd_debias.encoder import GlanceEncoder, SmallEncoder, embed, train_encoder
+from dd_debias.experiment import append_line, commit, peak_memory
+from dd_debias.kde import conflict_share, effective_size, kde_weights
+
+SETS = {'cmnist': cmnist} | {f'bg_fmnist, {n} scenes': partial(bg_fmnist, per_kind=n) for n in (1, 10, 400)} | {
+    f'corrupted_cifar10, {p}': partial(corrupted_cifar10, preset=p) for p in ('mixed', 'type0', 'type1')}
+ENCODERS = dict(GlanceEncoder={}, SmallEncoder=dict(net=SmallEncoder, steps=100, lr=.01, weight_decay=1e-4))
+
+def measure(name, conflict, encoder, seed=0):
+    clock, seconds = time.perf_counter(), {}
+    def lap(what):
+        nonlocal clock
+        seconds[what], clock = round(time.perf_counter()-clock, 1), time.perf_counter()
+    train = SETS[name](conflict, seed=seed)
+    built = peak_memory('cpu')
+    lap('build')
+    model = train_encoder(*train.xy, seed=seed, **ENCODERS[encoder])
+    lap('encoder')
+    weights = kde_weights(embed(model, train.images), train.labels)
+    lap('density')
+    return dict(
+        set=name, conflict=conflict, encoder=encoder, seed=seed, images=len(train),
+        auc=round(roc_auc_score(~train.aligned, weights), 4), share=round(conflict_share(weights, ~train.aligned), 4),
+        effective_size=round(effective_size(weights, train.labels).mean().item(), 1),
+        seconds=seconds, build_memory_mb=built, peak_memory_mb=peak_memory('cpu'),
+        threads=torch.get_num_threads(), torch=torch.__version__, commit=commit())
+
+if __name__ == '__main__':
+    chosen = [(n, c, e) for e in ENCODERS for n in SETS if n.startswith(tuple(sys.argv[1:] or [''])) for c in (.05, .01)]
+    with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
+        for job in [pool.apply_async(measure, c) for c in chosen]:
+            line = json.dumps(job.get())
+            print(line, flush=True)
+            append_line(Path(__file__).resolve().parents[1]/'results/density.jsonl', line)

@@ -1,0 +1,118 @@
+"Tables by hand, pages that hold all they show, and the command"
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+import numpy as np
+import pytest, torch
+from dd_debias.audit import audit, audit_page, audit_table, extremes, summarize, weight_histogram
+from dd_debias.bias import color_digits
+from dd_debias.cli import functions, main
+from dd_debias.core import BiasedDataset, png
+from dd_debias.groups import weigh_groups
+
+def noise(labels, bias=None, classes=(), channels=3, size=16):
+    g = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (len(labels), channels, size, size), generator=g, dtype=torch.uint8)
+    return BiasedDataset(images, torch.tensor(labels), None if bias is None else torch.tensor(bias), classes)
+
+def plain(images, labels, *, seed=0): return torch.arange(1., len(labels)+1, device=labels.device)
+
+def test_table_by_hand():
+    "Five images; weights on any scale"
+    t = audit_table(noise([0, 0, 0, 1, 1], [0, 1, 1, 1, 1], ('a', 'b')), torch.tensor([1., 1, 4, 30, 10]))
+    assert list(t.index) == ['a', 'b', 'all'] and t.images.tolist() == [3, 2, 5] and t.conflicting.tolist() == [2, 0, 2]
+    assert t.effective_size.tolist() == pytest.approx([36/18, 1600/1000, 3.6])
+    assert t.heaviest_1pct_share.tolist() == pytest.approx([4/6, 3/4, (2+1.5)/5])
+    assert t.conflict_share.tolist() == pytest.approx([5/6, 0, 2.5/5])
+    # aligned weigh .5, 1.5 and .5; conflicting .5 and 2: of the six pairs 3 and 1 in order, two ties
+    assert t.auc[['a', 'all']].tolist() == pytest.approx([.75, 4/6]) and np.isnan(t.auc['b'])
+
+def test_heaviest_hundredth_counts_whole_images():
+    w = torch.ones(250)
+    w[:3] = 1000
+    t = audit_table(noise([0]*250), w)
+    assert t.heaviest_1pct_share['0'] == pytest.approx(3000/3247) # three of 250, rounded up
+    assert 'auc' not in t and 'The bias' not in summarize(t) and 'most uneven' in summarize(t)
+
+def test_equal_weights_say_so():
+    data = noise([0, 1]*20, [0, 1]*20)
+    table = audit_table(data, torch.ones(40))
+    assert 'nearly alike' in summarize(table) and 'AUC' not in summarize(table) and table.auc.isna().all()
+    assert png(weight_histogram(data, torch.ones(40)))
+
+@pytest.mark.parametrize('classes,channels,size,bands', [(1, 3, 16, 1), (2, 1, 32, 1), (6, 3, 64, 1), (12, 3, 16, 1), (13, 1, 28, 2), (100, 3, 16, 9)])
+def test_extremes_of_any_shape(classes, channels, size, bands):
+    data = noise(list(range(classes))*9, classes=tuple(f'class ${i}' for i in range(classes)), channels=channels, size=size)
+    fig = extremes(data, plain(*data.xy), rows=2)
+    names = [t.get_text() for ax in fig.axes for t in ax.get_xticklabels()]
+    assert len(fig.axes) == bands and names == list(data.classes) and png(fig)
+
+def test_extremes_in_order():
+    "Each image is of one colour, its rank, so that the sheet can be read back; conflicting ones are framed in red"
+    images = torch.arange(100, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 20, 20).contiguous()
+    data = BiasedDataset(images, torch.arange(100)%10, torch.arange(100)//10*0)
+    order = torch.randperm(10, generator=torch.Generator().manual_seed(0)).repeat_interleave(10)
+    sheet = extremes(data, 1.+order, rows=3).axes[0].images[0].get_array()
+    edge, gap = 24, 4 # a pixel of frame and one of white on each side
+    for c in range(10):
+        mine = sorted(range(c, 100, 10), key=lambda i: -order[i])
+        for row, i in enumerate(mine[:3]+mine[-3:]):
+            y, x = row*edge+(row > 2)*gap, c*(edge+gap)
+            assert (sheet[y+2:y+22, x+2:x+22] == i).all()
+            assert sheet[y+1, x+1].tolist() == ([192, 57, 43] if c else [255]*3)
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ''
+        self.feed(text)
+    def handle_starttag(self, tag, attrs): self.tags.append((tag, dict(attrs)))
+    def handle_data(self, data): self.text += data
+
+def test_page_holds_all_it_shows(tmp_path):
+    "Names, title and notes are text, whatever they contain; nothing is asked of another machine; the old page is replaced"
+    data = noise([0, 1]*20, [0, 1, 1, 1]*10, classes=('<script>alert(1)</script>', '"&{x}'))
+    path = tmp_path/'new'/'page.html'
+    for title in ('first', '<b>{data}</b>'): assert audit_page(data, plain(*data.xy), path, title=title, notes='<img src="//x">') == path
+    text = path.read_text(encoding='utf-8')
+    page = Page(text)
+    assert not {'script', 'link', 'iframe', 'b', 'a'} & {tag for tag, _ in page.tags} and not re.search(r'url\(|@import|https?:', text)
+    images = [a for tag, a in page.tags if tag == 'img']
+    assert len(images) == 2 and all(a['src'].startswith('data:image/png;base64,') and a['alt'] for a in images)
+    for said in ('<script>alert(1)</script>', '"&{x}', '<b>{data}</b>', '<img src="//x">', 'Red frame'): assert said in page.text
+    assert 'first' not in page.text and [p.name for p in path.parent.iterdir()] == ['page.html']
+
+def test_oracle_and_bad_input(tmp_path):
+    train = color_digits()
+    assert audit(train, weigh_groups).conflict_share['all'] > .8 # six groups of conflicting to one of aligned
+    unknown = replace(train, bias=None)
+    with pytest.raises(ValueError, match='weigh_groups.* needs a set whose bias is known'): audit(unknown, weigh_groups, out=tmp_path/'no.html')
+    with pytest.raises(ValueError, match='one number per sample'): audit(unknown, lambda images, labels, *, seed: labels[:5], out=tmp_path/'no.html')
+    with pytest.raises(ValueError, match='rows must be at least 1'): extremes(train, plain(*train.xy), rows=0)
+    (tmp_path/'file').touch()
+    def never(images, labels, *, seed): raise AssertionError('weighed before the page could be written')
+    with pytest.raises(OSError, match='choose another folder'): audit(train, never, out=tmp_path/'file'/'page.html')
+    assert [p.name for p in tmp_path.iterdir()] == ['file']
+
+def test_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main('audit color_digits --weigh random --conflict .2'.split()) == 2 and 'weigh: no' in capsys.readouterr().err
+    assert main('audit color_digits --weigh groups --conflict .2 --device cpu --out a.html'.split()) == 0
+    out = capsys.readouterr().out
+    assert 'conflict_share' in out and '240 images (20.0%) conflict' in out and 'The page is a.html' in out
+    assert 'dd-debias audit color_digits --weigh groups --conflict .2' in (tmp_path/'a.html').read_text(encoding='utf-8')
+
+@pytest.mark.parametrize('arguments,says', [
+    ('audit colour_digits', "no 'colour_digits'; choose one of"), ('audit color_digits --weigh none', "weigh: no 'none'"),
+    ('audit color_digits --distill dm', 'unrecognized arguments'), ('audit color_digits --conflict x', 'invalid float'),
+    ('audit --weigh groups color_digits', 'the set comes first: dd-debias audit'), ('audit color_digits --out /proc/nowhere/a.html', 'cannot write'),
+    ('audit color_digits --device nowhere', 'nowhere cannot be used here'), ('run color_digits --device nowhere', 'nowhere cannot be used here'),
+])
+def test_mistakes(arguments, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try: status = main(arguments.split())
+    except SystemExit as e: status = e.code
+    assert status == 2 and says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+def test_sets_need_no_arguments():
+    assert 'color_digits' in functions('data') and 'biased' not in functions('data')

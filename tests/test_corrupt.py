@@ -1,0 +1,130 @@
+"Corruptions: Pillow, SciPy, matplotlib, plain loops, and the strengths of the public package on CIFAR-10"
+import json, os
+from pathlib import Path
+import numpy as np
+import pytest, torch
+from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
+from PIL import Image
+from scipy import ndimage
+from dd_debias.core import to_float, to_uint8
+from dd_debias.corrupt import CIFAR10_COUNTS, CORRUPTIONS, PRESETS, corrupt, corrupted_cifar10
+from dd_debias.data import cifar10
+
+needs_cifar10 = pytest.mark.skipif(not os.environ.get('DD_DEBIAS_DATA') or not Path(os.environ['DD_DEBIAS_DATA'], 'cifar10.npz').is_file(), reason='DD_DEBIAS_DATA does not hold cifar10.npz')
+each_severity = pytest.mark.parametrize('severity', range(1, 6))
+bare = 10*('original',)
+
+def rng(seed=0): return torch.Generator().manual_seed(seed)
+def pictures(n=8, size=32): return torch.randint(256, (n, 3, size, size), generator=rng(), dtype=torch.uint8)
+def ours(name, images, severity): return 255*CORRUPTIONS[name](to_float(images), severity, rng())
+def each(f, images): return torch.stack([torch.from_numpy(np.ascontiguousarray(f(x.permute(1, 2, 0).numpy()))).permute(2, 0, 1) for x in images])
+
+@each_severity
+def test_pixelate_is_pillows(severity):
+    n = int(32*CORRUPTIONS['pixelate'].levels[severity-1])
+    def pixelate(x):
+        return np.array(Image.fromarray(x).resize((n, n), Image.Resampling.BOX).resize((32, 32), Image.Resampling.BOX))
+    assert (ours('pixelate', pictures(), severity)-each(pixelate, pictures())).abs().max() < 1.01 # Pillow rounds rows, then columns
+
+@each_severity
+def test_blurs_are_scipys(severity):
+    sigma = CORRUPTIONS['gaussian_blur'].levels[severity-1]
+    def gaussian(x): return ndimage.gaussian_filter(x.astype(float), (sigma, sigma, 0), mode='nearest', truncate=4)
+    def zoomed(x, z):
+        n = int(np.ceil(32/z))
+        i = (32-n)//2
+        y = ndimage.zoom(x[i:i+n, i:i+n].astype(float), (z, z, 1), order=1)
+        j = (len(y)-32)//2
+        return y[j:j+32, j:j+32]
+    def zoom(x): return np.mean([x]+[zoomed(x, 1+i/100) for i in range(CORRUPTIONS['zoom_blur'].levels[severity-1])], 0)
+    assert (ours('gaussian_blur', pictures(), severity)-each(gaussian, pictures())).abs().max() < .01
+    assert (ours('zoom_blur', pictures(), severity)-each(zoom, pictures())).abs().max() < .01
+
+@each_severity
+def test_brightness_and_saturation_are_those_of_hsv(severity):
+    x = pictures()
+    x[0], x[1] = 0, x[1, :1] # black, and grey
+    def brightness(x):
+        hsv = rgb_to_hsv(x/255)
+        hsv[..., 2] = (hsv[..., 2]+CORRUPTIONS['brightness'].levels[severity-1]).clip(0, 1)
+        return 255*hsv_to_rgb(hsv)
+    def saturate(x):
+        hsv, (a, b) = rgb_to_hsv(x/255), CORRUPTIONS['saturate'].levels[severity-1]
+        hsv[..., 1] = (a*hsv[..., 1]+b).clip(0, 1)
+        return 255*hsv_to_rgb(hsv)
+    for f in (brightness, saturate): assert (ours(f.__name__, x, severity)-each(f, x)).abs().max() < .01, f.__name__
+
+def test_glass_moves_all_pixels_at_once_as_the_loop_does_one_by_one():
+    x, draw = pictures(2), torch.randint(2, (2, 2, 32, 32), generator=rng())
+    loop = x.permute(0, 2, 3, 1).numpy().copy()
+    for k in range(2):
+        for h in range(31, 1, -1):
+            for w in range(31, 1, -1):
+                dy, dx = draw[:, k, h, w].tolist()
+                loop[k, h, w] = loop[k, h-dy, w-dx]
+    assert to_uint8(CORRUPTIONS['glass_blur'](to_float(x), 1, rng())).equal(torch.from_numpy(loop).permute(0, 3, 1, 2)) # at 1 nothing is blurred
+
+@pytest.mark.parametrize('name', CORRUPTIONS)
+@pytest.mark.parametrize('size', [16, 32, 50])
+def test_any_picture_at_any_severity(name, size):
+    x = torch.cat([pictures(4, size), torch.zeros(1, 3, size, size), torch.full((1, 3, size, size), 255)]).to(torch.uint8)
+    for severity in range(1, 6):
+        y = CORRUPTIONS[name](to_float(x), severity, rng())
+        assert y.shape == x.shape and y.isfinite().all() and 0 <= y.min() <= y.max() <= 1, severity
+
+def test_a_corruption_does_not_depend_on_the_others():
+    x = pictures(40)
+    bias = torch.arange(40)%10
+    mixed = corrupt(x, bias, names='type0')
+    for k, name in enumerate(PRESETS['type0']): assert corrupt(x[bias == k], bias[bias == k]*0, names=(name,)).equal(mixed[bias == k]), name
+    assert corrupt(x, bias, names=bare).equal(x)
+    assert corrupt(x[:4], torch.ones(4), names=('jpeg', 'fog')).equal(corrupt(x[:4], torch.zeros(4), names=('fog',))) # no image is saved as JPEG
+    assert not mixed.equal(corrupt(x, bias, names='type0', seed=1))
+
+@pytest.mark.parametrize('match,change', [
+    ('severity must be 1 to 5, got 0', dict(severity=0)), ('names must be one of type0, type1, mixed', dict(names='type2')),
+    ("no corruption 'haze'", dict(names=('fog', 'haze'))), ('bias must be 0 to 9', dict(bias=torch.full((4,), 10))),
+    ('bias must be 0 to 9', dict(bias=torch.full((4,), -1))), ('images must be', dict(images=torch.rand(4, 3, 32, 32)))])
+def test_bad_input(match, change):
+    kw = dict(images=pictures(4), bias=torch.arange(4)) | change
+    with pytest.raises(ValueError, match=match): corrupt(kw.pop('images'), kw.pop('bias'), **kw)
+
+@needs_cifar10
+def test_strengths_are_the_published_ones(root):
+    "15% is the goal; what is drawn at random is within 6%, all else within 0.5%, and water, whose rims are ours, within 25%"
+    records = [json.loads(line) for line in (root/'results/corruptions.jsonl').read_text().splitlines()]
+    assert len(records) == 95
+    fixed = {'brightness', 'contrast', 'saturate', 'defocus_blur', 'gaussian_blur', 'zoom_blur', 'jpeg', 'pixelate'}
+    images = cifar10('test')[0][:200]
+    for r in records:
+        name, severity = r['corruption'], r['severity']
+        strength = (ours(name, images, severity)-images).abs().mean().item()
+        rel = .005 if name in fixed else .25 if name == 'spatter' and severity < 4 else .06
+        assert strength == pytest.approx(r['theirs'], rel=rel), r
+        assert strength == pytest.approx(r['ours'], rel=.005), r
+
+@needs_cifar10
+@pytest.mark.parametrize('conflict,aligned,conflicting', [(.01, 44527, 442), (.02, 44145, 887), (.05, 42820, 2242), (.1, 40500, 4500)])
+def test_counts_are_the_papers(conflict, aligned, conflicting):
+    train = corrupted_cifar10(conflict, preset=bare)
+    assert (train.aligned.sum(), (~train.aligned).sum()) == (aligned, conflicting)
+    sizes = train.labels.bincount()
+    assert sizes.max()-sizes.min() <= 1
+    table = torch.stack([torch.bincount(train.bias[train.labels == c], minlength=10) for c in range(10)])
+    odd = table[~torch.eye(10, dtype=torch.bool)].view(10, 9)
+    assert (odd.amax(1)-odd.amin(1) <= 1).all()
+
+@needs_cifar10
+def test_valid_and_test_are_unbiased_and_apart():
+    train, valid, test = (corrupted_cifar10(.05, s, preset=bare) for s in ('train', 'valid', 'test'))
+    assert (len(valid), len(test)) == (4938, 10000) and len(train) == max(n for n, _ in CIFAR10_COUNTS.values())
+    def digests(images): return sorted(hash(x.numpy().tobytes()) for x in images)
+    assert digests(torch.cat([train.images, valid.images])) == digests(cifar10()[0]) # together, all of them once
+    for d in (valid, test):
+        table = torch.stack([torch.bincount(d.bias[d.labels == c], minlength=10) for c in range(10)])
+        assert (table.amax(1)-table.amin(1) <= 1).all()
+
+@needs_cifar10
+def test_the_set_repeats():
+    test = corrupted_cifar10(split='test')
+    assert test.images.equal(corrupted_cifar10(split='test').images) and not test.images.equal(corrupted_cifar10(split='test', seed=1).images)

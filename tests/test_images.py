@@ -1,0 +1,306 @@
+"Images of one's own: modes and orientations, the cache, every kind of source, what is wrong said in a sentence"
+import os
+from functools import partial
+from pathlib import Path
+import numpy as np
+import pytest, torch
+from PIL import Image
+from torch.utils.data import Dataset
+from dd_debias import images as module
+from dd_debias.distill import distill_random
+from dd_debias.experiment import describe, run
+from dd_debias.images import decode, own_images, read_files
+from dd_debias.nets import MLP
+from dd_debias.train import evaluate, train_classifier
+
+def noise(*shape, seed=0): return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+def chw(im): return torch.from_numpy(np.array(im)).permute(2, 0, 1)
+def left(folder): return sorted(p.name for p in Path(folder).rglob('*') if p.is_file())
+
+@pytest.fixture
+def messages(): return []
+
+@pytest.fixture
+def own(tmp_path, messages): return partial(own_images, cache=tmp_path/'cache', on_skip=messages.append, size=8)
+
+def write(folder, n=3, classes=('a', 'b'), size=8):
+    for c, name in enumerate(classes):
+        (folder/name).mkdir(parents=True, exist_ok=True)
+        for i in range(n): Image.fromarray(noise(size, size, 3, seed=100*c+i)).save(folder/name/f'{i:03}.png')
+    return folder
+
+# one image
+
+def test_crop_and_resize_are_pillows():
+    im = Image.fromarray(noise(30, 51, 3))
+    theirs = im.crop((10, 0, 40, 30)).resize((16, 16), Image.Resampling.LANCZOS)
+    assert decode(im, 16).equal(chw(theirs))
+
+@pytest.mark.parametrize('orientation,back', list(enumerate(
+    [None, 'FLIP_LEFT_RIGHT', 'ROTATE_180', 'FLIP_TOP_BOTTOM', 'TRANSPOSE', 'ROTATE_90', 'TRANSVERSE', 'ROTATE_270'], 1)))
+def test_all_orientations(tmp_path, orientation, back):
+    im, exif = Image.fromarray(noise(8, 8, 3)), Image.Exif()
+    exif[0x112] = orientation
+    (im.transpose(Image.Transpose[back]) if back else im).save(tmp_path/'x.png', exif=exif)
+    assert decode(tmp_path/'x.png', 8).equal(chw(im))
+
+@pytest.mark.parametrize('mode', ['1', 'L', 'P', 'RGB', 'CMYK', 'YCbCr', 'HSV'])
+def test_plain_modes_are_pillows(mode):
+    im = Image.fromarray(noise(8, 8, 3)).convert(mode)
+    assert decode(im, 8).equal(chw(im.convert('RGB')))
+
+@pytest.mark.parametrize('dtype,suffix', [('<u2', 'png'), ('<u2', 'tiff'), ('>u2', 'tiff'), ('<i4', 'tiff')])
+def test_sixteen_bits_are_scaled(tmp_path, dtype, suffix):
+    grey = noise(8, 8)
+    Image.fromarray((grey.astype(np.int64)*257).astype(dtype)).save(tmp_path/f'x.{suffix}')
+    assert decode(tmp_path/f'x.{suffix}', 8).equal(torch.from_numpy(grey).expand(3, -1, -1))
+    dark = Image.fromarray(np.full((8, 8), 257*20, np.uint16))
+    assert (decode(dark, 8) == 20).all() # not stretched to its own range
+
+def test_floats():
+    grey = noise(8, 8)
+    grey[0, :2] = 0, 255
+    for a in (grey/255, grey*7.-300, grey*257e3): # in [0,1], or in a range of its own
+        assert decode(Image.fromarray(a.astype(np.float32)), 8).equal(torch.from_numpy(grey).expand(3, -1, -1))
+    assert (decode(Image.fromarray(np.full((8, 8), 7., np.float32)), 8) == 0).all()
+    with pytest.raises(ValueError, match='NaN'): decode(Image.fromarray(np.full((8, 8), np.nan, np.float32)))
+
+def test_what_is_transparent_is_white(tmp_path):
+    grey = Image.new('L', (8, 8), 60)
+    half = Image.fromarray(np.repeat(np.uint8([[0]*4+[255]*4]), 8, 0))
+    for mode in ('LA', 'RGBA', 'PA'):
+        im = grey.convert(mode)
+        im.putalpha(half)
+        x = decode(im, 8)
+        assert (x[:, :, :4] == 255).all() and (x[:, :, 4:] == 60).all(), mode
+    Image.fromarray(np.array(half)//255).convert('P').save(tmp_path/'x.png', transparency=0) # one colour is transparent
+    assert (decode(tmp_path/'x.png', 8)[:, :, :4] == 255).all()
+
+def test_arrays_and_tensors():
+    a = noise(8, 8, 3)
+    for x in (a, torch.from_numpy(a).permute(2, 0, 1), torch.from_numpy(a), a.transpose(2, 0, 1), a/255, a.astype(np.int64),
+              a.astype(np.uint16)*257, np.dstack([a, np.full((8, 8), 255, np.uint8)])):
+        assert decode(x, 8).equal(chw(a))
+    assert decode(a[..., 0], 8).equal(decode(a[None, ..., 0], 8)) and decode(a[..., 0] > 99, 8).unique().tolist() == [0, 255]
+    for wrong, why in ((a/2., 'scale them'), (a[..., :2], '1, 3 or 4 channels'), (a[0, 0], 'axes'), (a-300., 'scale'), (b'', 'got bytes')):
+        with pytest.raises(ValueError, match=why): decode(wrong)
+    with pytest.raises(ValueError, match='size'): decode(a, 0)
+
+def test_an_error_without_a_message(monkeypatch):
+    def fail(path): raise MemoryError
+    monkeypatch.setattr(module.Image, 'open', fail)
+    with pytest.raises(ValueError, match='^x.png cannot be read: MemoryError$'): decode('x.png')
+
+def test_large_jpegs_are_read_reduced(tmp_path):
+    smooth = Image.fromarray(noise(6, 8, 3)).resize((640, 480), Image.Resampling.BICUBIC)
+    smooth.save(tmp_path/'x.jpg', quality=95)
+    given = Image.open(tmp_path/'x.jpg')
+    assert (decode(tmp_path/'x.jpg', 16).float()-decode(given, 16).float()).abs().mean() < 2
+    assert given.size == (640, 480) # an image that is given stays as it is
+
+# files
+
+def test_files_in_order_with_the_unreadable_left_out(tmp_path, messages):
+    paths = sorted(write(tmp_path/'x', 60).rglob('*.png'))
+    for i in (0, 7, 119): paths[i].write_bytes(b'no image')
+    paths[50].write_bytes(paths[50].read_bytes()[:90])
+    paths.insert(20, tmp_path/'gone.png')
+    images, kept = read_files(paths, 8, cache=tmp_path/'cache', on_skip=messages.append)
+    assert sorted(set(range(121))-set(kept.tolist())) == [0, 7, 20, 51, 120]
+    assert images.equal(torch.stack([decode(paths[i], 8) for i in kept]))
+    assert len(messages) == 1 and messages[0].startswith('skipped 5 of 121 images: ') and 'No such file' in messages[0]
+    for p in paths[:5]: p.write_bytes(b'no image')
+    read_files(paths, 8, cache=tmp_path/'cache', on_skip=messages.append)
+    assert messages[1].startswith('skipped 9 of') and messages[1].count('cannot be read') == 5 and messages[1].endswith('; ...')
+
+def test_nothing_readable(tmp_path, capsys):
+    (tmp_path/'x.png').write_bytes(b'')
+    for paths in ([tmp_path/'x.png'], []):
+        images, kept = read_files(paths, 8, cache=tmp_path/'cache')
+        assert images.shape == (0, 3, 8, 8) and kept.shape == (0,)
+    assert capsys.readouterr().out.count('skipped 1 of 1') == 1
+    with pytest.raises(ValueError, match='size'): read_files([], 0, cache=tmp_path/'cache')
+
+def test_cache(tmp_path, monkeypatch):
+    paths, cache = sorted(write(tmp_path/'x').rglob('*.png')), tmp_path/'cache'
+    calls, really = [], module.decode
+    monkeypatch.setattr(module, 'decode', lambda p, size: calls.append(p) or really(p, size))
+    def read(decoded):
+        calls.clear()
+        images, _ = read_files(paths, 8, cache=cache)
+        assert len(calls) == decoded and images.equal(torch.stack([really(p, 8) for p in paths]))
+        return images
+    first = read(6)
+    first.zero_() # a copy of one's own
+    read(0)
+    Image.fromarray(noise(8, 8, 3, seed=9)).save(paths[0])
+    read(6)
+    read(0)
+    for damaged in cache.iterdir(): damaged.write_bytes(damaged.read_bytes()[:20])
+    read(6)
+    for done in cache.glob('*.json'): done.unlink()
+    read(6)
+    read(0)
+
+def test_a_file_that_has_become_readable(tmp_path, monkeypatch, messages):
+    paths = sorted(write(tmp_path/'x').rglob('*.png'))
+    read, really = partial(read_files, paths, 8, cache=tmp_path/'cache', on_skip=messages.append), module.decode
+    def denied(path, size):
+        if path == str(paths[2]): raise ValueError('denied')
+        return really(path, size)
+    monkeypatch.setattr(module, 'decode', denied)
+    assert read()[1].tolist() == [0, 1, 3, 4, 5] and read()[1].tolist() == [0, 1, 3, 4, 5]
+    monkeypatch.undo()
+    assert read()[1].tolist() == [*range(6)] and messages == ['skipped 1 of 6 images: denied']*2
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, MemoryError])
+def test_interrupted_decoding_leaves_nothing(tmp_path, monkeypatch, error):
+    paths = sorted(write(tmp_path/'x', 100).rglob('*.png'))
+    def stop(path, size):
+        if path == str(paths[150]): raise error
+        return decode(path, size)
+    monkeypatch.setattr(module, 'decode', stop)
+    with pytest.raises(error): read_files(paths, 8, cache=tmp_path/'cache')
+    assert left(tmp_path/'cache') == []
+
+def test_cache_that_cannot_be_written(tmp_path):
+    (tmp_path/'file').write_text('')
+    with pytest.raises(OSError, match='choose another folder'): read_files([], 8, cache=tmp_path/'file')
+
+# folders
+
+def test_folder(tmp_path, own, messages):
+    folder = write(tmp_path/'x', 4)
+    (folder/'a'/'deep'/'er').mkdir(parents=True)
+    os.rename(folder/'a'/'003.png', folder/'a'/'deep'/'er'/'003.PNG')
+    (folder/'notes.txt').write_text('')
+    (folder/'a'/'notes.txt').write_text('')
+    for hidden in ('.cache', 'a/.ipynb_checkpoints'): write(folder/hidden, 1)
+    Image.new('RGB', (8, 8)).save(folder/'b'/'._000.png')
+    data = own(str(folder))
+    assert data.classes == ('a', 'b') and data.labels.tolist() == [0]*4+[1]*4 and data.bias is None and not messages
+    assert data.images.equal(torch.stack([chw(noise(8, 8, 3, seed=100*c+i)) for c in (0, 1) for i in range(4)]))
+
+def test_folder_with_parts(tmp_path, own):
+    for n, part in enumerate(('train', 'val', 'test'), 2): write(tmp_path/'x'/part, n)
+    assert [len(own(tmp_path/'x', split=s)) for s in ('train', 'valid', 'test', 'all')] == [4, 6, 8, 18]
+    os.rename(tmp_path/'x'/'test', tmp_path/'x'/'.test') # train and val only, as in ImageNet
+    assert [len(own(tmp_path/'x', split=s)) for s in ('train', 'valid', 'test', 'all')] == [4, 6, 6, 10]
+    write(tmp_path/'x'/'val', 1, classes=['c'])
+    with pytest.raises(ValueError, match='must have the same classes; c is in one only'): own(tmp_path/'x')
+    for part in ('train', 'test'): write(tmp_path/'y'/part)
+    with pytest.raises(ValueError, match='has no valid/'): own(tmp_path/'y', split='valid')
+
+def test_folder_says_what_is_wrong(tmp_path, own):
+    with pytest.raises(ValueError, match='is not a folder'): own(tmp_path/'x')
+    with pytest.raises(ValueError, match='has no subfolders'): own(tmp_path)
+    folder = write(tmp_path/'x', 1)
+    with pytest.raises(ValueError, match='class a has one image'): own(folder, split='train')
+    with pytest.raises(ValueError, match="'valid' only in a folder"): own(folder, split='valid')
+    with pytest.raises(ValueError, match='read_files'): own(folder, [0, 1])
+    (folder/'c').mkdir()
+    (folder/'c'/'x.png').write_bytes(b'')
+    with pytest.raises(ValueError, match='c has no readable image; add some'): own(folder)
+
+# splits
+
+@pytest.mark.parametrize('held_out', [.01, .2, .5, .99])
+def test_held_out(own, held_out):
+    labels = torch.tensor([0]*2+[1]*10+[2]*100)[torch.randperm(112, generator=torch.Generator().manual_seed(0))]
+    number = torch.arange(112, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    before = torch.get_rng_state()
+    def members(split, seed=0):
+        d = own(number, labels, split=split, held_out=held_out, seed=seed)
+        i = d.images[:, 0, 0, 0].long()
+        assert labels[i].equal(d.labels)
+        return i.tolist()
+    train, test = members('train'), members('test')
+    assert sorted(train+test) == list(range(112)) and train == sorted(train)
+    assert torch.bincount(labels[test]).tolist() == [min(max(round(held_out*n), 1), n-1) for n in (2, 10, 100)]
+    assert test == members('test') != members('test', 1) and torch.get_rng_state().equal(before)
+
+# arrays and data sets
+
+def test_array_layouts(own):
+    a, y = noise(5, 8, 8, 3), [0, 1, 0, 1, 1]
+    frozen = a.copy()
+    frozen.setflags(write=False)
+    t = torch.from_numpy(a).permute(0, 3, 1, 2)
+    for x in (a, t, torch.from_numpy(a), a.transpose(0, 3, 1, 2), frozen, a/255, np.concatenate([a, a[..., :1]*0+255], 3)):
+        assert own(x, y).images.equal(t) and own((x, y)).images.equal(t)
+    assert own(a[..., 0], y).images.shape == (5, 1, 8, 8) and own(a[..., :1], y).images.shape == (5, 1, 8, 8)
+    assert own(a[:, :6, :, 0], y, size=4).images.equal(torch.stack([decode(x, 4) for x in a[:, :6, :, 0]]))
+
+def test_labels(own):
+    x = noise(4, 8, 8)
+    for labels, numbers, names in (([7, 3, 3, 9], [1, 0, 0, 2], ('3', '7', '9')), (['b', 'a', 'b', 'b'], [1, 0, 1, 1], ('a', 'b')),
+                                   (torch.tensor([1, 0, 1, 0]), [1, 0, 1, 0], ('0', '1')), ([np.int64(2), torch.tensor(1), 1, 1], [1, 0, 0, 0], ('1', '2'))):
+        d = own(x, labels)
+        assert d.labels.tolist() == numbers and d.classes == names
+    for labels, why in ((None, 'labels must be given'), ([0, 1], 'same length, got 4 and 2'), ([.5]*4, 'one integer or one name'),
+                        ([None]*4, 'one integer or one name'), (np.eye(4, dtype=int), 'one integer or one name')):
+        with pytest.raises(ValueError, match=why): own(x, labels)
+
+class Pairs(Dataset):
+    def __init__(self, items): self.items = items
+    def __len__(self): return len(self.items)
+    def __getitem__(self, i):
+        if isinstance(self.items[i], Exception): raise self.items[i]
+        return self.items[i]
+
+def test_data_sets(own, messages):
+    a = noise(3, 8, 8, 3)
+    items = [(Image.fromarray(a[0]), 'x'), (a[1], 'y', 'more'), OSError('truncated'), (a[2]*2., 'x'), (chw(a[2]), 'x')]
+    d = own(Pairs(items))
+    assert d.images.equal(torch.from_numpy(a).permute(0, 3, 1, 2)) and d.labels.tolist() == [0, 1, 0]
+    assert len(messages) == 1 and messages[0].startswith('skipped 2 of 5 images: source[2]: truncated; source[3]: ')
+    assert own([items[0], items[1]]).classes == ('x', 'y') # two pairs, and no pair of arrays
+    for wrong, why in (([], 'no image'), (Pairs([OSError()]), 'no image'), ([a[0]], r'source\[0\] must be a pair'), (['x.png'], 'must be a pair'),
+                       (dict(train=items), "such as source\\['train'\\]"), (None, 'got NoneType'), (iter(items), 'with a length')):
+        with pytest.raises(ValueError, match=why): own(wrong)
+
+class ClassLabel:
+    def __init__(self, names): self.names = names
+class Feature: pass
+class Value: pass
+Feature.__name__ = 'Image'
+
+class HuggingFace:
+    "What of `datasets.Dataset` is used"
+    def __init__(self, features, **columns):
+        self.features, self.columns, self.column_names, self._fingerprint, self.read = features, columns, list(columns), str(list(columns)), 0
+    def __len__(self): return len(next(iter(self.columns.values())))
+    def __getitem__(self, i):
+        if isinstance(i, str): return self.columns[i]
+        self.read += 1
+        return {k: v[i] for k, v in self.columns.items()}
+
+def test_hugging_face(own, messages):
+    a = noise(4, 8, 8, 3)
+    pictures = [Image.fromarray(x) for x in a]
+    features = dict(photo=Feature(), coarse=ClassLabel('pq'), fine_label=ClassLabel(['dog', 'eel', 'cat']))
+    d = HuggingFace(features, photo=pictures[:3]+[b''], coarse=[0]*4, fine_label=[2, 0, 2, 1])
+    for reads in (4, 5): # then only what could not be read
+        mine = own(d)
+        assert mine.images.equal(torch.from_numpy(a[:3]).permute(0, 3, 1, 2)) and d.read == reads
+        assert mine.labels.tolist() == [1, 0, 1] and mine.classes == ('dog', 'cat') # of eel there is no image
+    assert messages[0] == messages[1] and 'source[3]: ' in messages[0]
+    assert own(HuggingFace(dict(img=Value(), label=Value()), img=pictures, label=['u', 'v']*2)).classes == ('u', 'v')
+    for wrong, why in ((HuggingFace(dict(img=Feature(), x=Value()), img=pictures, x=[0]*4), "a column 'label', got img, x"),
+                       (HuggingFace(dict(x=Feature(), y=Feature(), label=Value()), x=pictures, y=pictures, label=[0]*4), "a column 'image'"),
+                       (HuggingFace(dict(img=Feature(), label=ClassLabel('ab')), img=pictures, label=[0, -1, -1, 1]), '2 of 4 are missing')):
+        with pytest.raises(ValueError, match=why): own(wrong)
+
+# in a run
+
+def test_arguments(own):
+    for wrong in (dict(split='dev'), dict(held_out=1), dict(size=0)):
+        with pytest.raises(ValueError, match=next(iter(wrong))): own(noise(4, 8, 8), [0]*4, **wrong)
+
+def test_run(tmp_path):
+    folder = write(tmp_path/'x', 5)
+    data = partial(own_images, source=folder, size=8, cache=str(tmp_path/'cache'))
+    assert describe(data)['source'] == str(folder)
+    judge = partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1)
+    record = run(data, partial(distill_random, ipc=1), weigh=None, judge=judge, out=tmp_path/'out')
+    assert record['data']['held_out'] == .2 and {'all', 'class_0', 'class_1'} == set(record['accuracy'])

@@ -1,0 +1,63 @@
+"The biased sets from real images: exact counts, the same pixels again, unbiased test sets"
+import os
+from functools import partial
+from pathlib import Path
+import pytest, torch
+from dd_debias.background import bg_fmnist, scenes
+from dd_debias.bias import PAPER_COUNTS, cmnist
+from dd_debias.corrupt import PRESETS, corrupted_cifar10
+from dd_debias.real import bar
+
+def needs(*names):
+    root = os.environ.get('DD_DEBIAS_DATA')
+    missing = [n for n in names if not root or not Path(root, f'{n}.npz').is_file()]
+    return pytest.mark.skipif(bool(missing), reason=f'DD_DEBIAS_DATA does not hold {", ".join(missing)}.npz')
+
+def cells(data):
+    "(label, bias) counts"
+    return torch.stack([torch.bincount(data.bias[data.labels == c], minlength=10) for c in range(10)])
+
+def even(table): return bool((table.amax(1)-table.amin(1) <= 1).all())
+
+fashion = needs('fashion_mnist', 'miniplaces')
+each_set = pytest.mark.parametrize('make', [
+    pytest.param(cmnist, marks=needs('mnist')), pytest.param(bg_fmnist, marks=fashion),
+    pytest.param(corrupted_cifar10, marks=needs('cifar10'))])
+
+@each_set
+@pytest.mark.parametrize('conflict', [.01, .02, .05])
+def test_counts(make, conflict):
+    aligned, conflicting = {
+        cmnist: {.01: (54509, 491), .02: (54014, 986), .05: (52551, 2449)}, # paper, section 5.1
+        corrupted_cifar10: {.01: (44527, 442), .02: (44145, 887), .05: (42820, 2242)}, # paper, section 5.1
+        bg_fmnist: {.01: (59400, 600), .02: (58800, 1200), .05: (57000, 3000)}}[make][conflict] # ours: the paper gives none
+    train = make(conflict)
+    assert (int(train.aligned.sum()), int((~train.aligned).sum())) == (aligned, conflicting)
+    assert train.images.shape[1:] == (3, 32, 32) and train.images.dtype == torch.uint8
+    assert even(cells(train)[~torch.eye(10, dtype=torch.bool)].view(10, 9)), 'conflicting samples are uniform over the other nine'
+
+@each_set
+def test_test_set_is_unbiased_and_repeats(make):
+    test = make(split='test')
+    assert len(test) == 10000 and even(cells(test))
+    assert test.images.equal(make(split='test').images)
+    other = make(split='test', seed=1)
+    assert other.labels.equal(test.labels) and not other.images.equal(test.images)
+
+@fashion
+def test_scenes_are_apart():
+    "No test scene is a training scene"
+    train, test = (set(x.numpy().tobytes() for x in scenes(s).flatten(0, 1)) for s in ('train', 'test'))
+    assert len(train) == 4000 and len(test) == 1000 and not train & test
+
+@fashion
+def test_two_shortcuts():
+    both = bg_fmnist(.05, color_conflict=.05)
+    scene = bg_fmnist(.05)
+    assert both.aligned.sum() < scene.aligned.sum() == 57000 and not (both.aligned & ~scene.aligned).any()
+    assert both.bias[~both.aligned].min() >= 10
+
+@needs('bar64')
+def test_bar():
+    assert bar().labels.bincount().tolist() == [326, 520, 163, 336, 317, 279]
+    assert bar('test', size=32).images.shape == (654, 3, 32, 32) and bar().bias is None
