@@ -95,7 +95,7 @@ def add_options(
         help = said.get(name, '')+('' if p.default is None else f" [{'none' if default == '' else default}]")
         group.add_argument(*flags, dest=f'{part}.{name}', default=argparse.SUPPRESS, help=help.replace('%', '%%'), **how)
 
-# %% ../nbs/41_cli.ipynb #8aff3f2d
+# %% ../nbs/41_cli.ipynb #65b1539a
 class Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog):
         width = min(120, max(80, int(os.environ.get('COLUMNS', 100))))
@@ -182,6 +182,8 @@ def main_run(argv):
     print(f'accuracy in percent over {len(scores)} networks')
     for k in scores.columns[~scores.columns.str.startswith('class_')]:
         print(f"{k.replace('_', ' '):12} {scores[k].mean():5.1f} ± {scores[k].std(ddof=0):.1f}")
+    if 'conflicting' not in scores:
+        print('The bias of this set is unknown, so nothing is said of aligned and conflicting images, or of groups.')
     if record['conflict_share'] is not None:
         print(f"{100*record['conflict_share']:.0f}% of the weight is on bias-conflicting images")
     print(f"{sum(record['seconds'].values()):.0f} s; see {Path(args['out'])/record['name']}")

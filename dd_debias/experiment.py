@@ -27,7 +27,7 @@ from .kde import conflict_share, weigh_kde
 from .nets import ConvNet
 from .train import evaluate, train_classifier
 
-# %% ../nbs/40_experiment.ipynb #7632d904
+# %% ../nbs/40_experiment.ipynb #62c858d9
 def describe(
     f, # a function that can be imported, or a partial of one
 )->dict: # 'function', and every keyword argument that has a value
@@ -42,12 +42,16 @@ def describe(
     takes = inspect.signature(f).parameters
     if (unknown := sorted(set(given)-set(takes))): raise ValueError(f'{f.__name__} takes no argument {unknown[0]!r}')
     ours = f.__module__.startswith(('dd_debias.', 'torch'))
-    hidden = {'seed', 'weights', 'start', 'on_step', 'stats', 'split', *(['root'] if ours else [])}
+    hidden = {'seed', 'weights', 'start', 'on_step', 'on_skip', 'stats', 'split', *(['root', 'cache'] if ours else [])}
     values = {k: p.default for k, p in takes.items() if p.default is not p.empty} | given
-    plain = lambda v: describe(v) if callable(v) else str(v) if isinstance(v, Path) else v
+    def plain(k, v):
+        if callable(v): return describe(v)
+        if isinstance(v, (str, int, float, bool, list, tuple, dict, type(None))): return v
+        if isinstance(v, Path): return str(v)
+        raise ValueError(f'{k}: {type(v).__name__} cannot be recorded; give {f.__name__} a function of your own that makes it')
     told = dict(function=f'{f.__module__}.{f.__qualname__}')
     if not ours: told['source'] = hashlib.blake2b(inspect.getsource(f).encode(), digest_size=4).hexdigest()
-    return told | {k: plain(v) for k, v in values.items() if k not in hidden}
+    return told | {k: plain(k, v) for k, v in values.items() if k not in hidden}
 
 # %% ../nbs/40_experiment.ipynb #88aa7120
 def progress(
@@ -198,14 +202,14 @@ def sweep(
         except Exception as e: print(f'failed: {type(e).__name__}: {e}', file=sys.stderr)
     return records
 
-# %% ../nbs/40_experiment.ipynb #37d5f82e
+# %% ../nbs/40_experiment.ipynb #8d7ee97b
 def read_records(
     *paths, # .jsonl files, or folders of them
 )->pd.DataFrame: # one row a run; nested entries have dotted names, such as distill.ipc
     "Recorded runs. The last record of a name counts"
     files = [f for p in map(Path, paths or ['results']) for f in (sorted(p.glob('*.jsonl')) if p.is_dir() else [p])]
-    rows = [json.loads(line) for f in files for line in f.read_text().splitlines() if line.strip()]
-    d = pd.json_normalize(rows)
+    lines = [json.loads(line) for f in files for line in f.read_text().splitlines() if line.strip()]
+    d = pd.json_normalize([r for r in lines if 'accuracy' in r]) # other measurements may lie in the same folder
     if d.empty: return d
     short = lambda column: d[column].str.rpartition('.')[2] if column in d else pd.Series('', index=d.index)
     d.insert(0, 'dataset', short('data.function'))
