@@ -5,6 +5,12 @@ import pytest
 os.environ['MPLBACKEND'] = 'agg'
 os.environ.setdefault('OMP_NUM_THREADS', str(min(4, os.cpu_count()))) # on small tensors more threads wait for each other
 
+def needs(*names):
+    "Skip a test unless DD_DEBIAS_DATA holds these .npz files"
+    root = os.environ.get('DD_DEBIAS_DATA')
+    missing = [n for n in names if not root or not Path(root, f'{n}.npz').is_file()]
+    return pytest.mark.skipif(bool(missing), reason=f'DD_DEBIAS_DATA does not hold {", ".join(missing)}.npz')
+
 @pytest.fixture(scope='session')
 def root(): return Path(__file__).resolve().parents[1]
 

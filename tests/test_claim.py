@@ -1,8 +1,9 @@
 "The claim itself, as recorded, and the program on the front page"
-import os, re
+import re
 from functools import partial
 from pathlib import Path
 import nbformat, pytest
+from conftest import needs
 from dd_debias.cli import main
 from dd_debias.distill import load
 from dd_debias.dm import distill_dm
@@ -10,7 +11,6 @@ from dd_debias.experiment import read_records
 from dd_debias.train import evaluate, train_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
-has_mnist = bool(os.environ.get('DD_DEBIAS_DATA')) and Path(os.environ['DD_DEBIAS_DATA'], 'mnist.npz').is_file()
 
 def test_recorded():
     "What was promised is in results/: three seeds, the whole unbiased test set"
@@ -32,7 +32,7 @@ def test_recorded_sets():
         syn = load(path)
         assert path.parent.name in names and syn.images.isfinite().all() and len(syn) == syn.ipc*10
 
-@pytest.mark.skipif(not has_mnist, reason='DD_DEBIAS_DATA does not hold mnist.npz')
+@needs('mnist')
 def test_front_page_program():
     "The five lines run as they are written, here with fewer steps and networks"
     cells = [c.source for c in nbformat.read(ROOT/'nbs/index.ipynb', 4).cells if c.cell_type == 'code']

@@ -1,17 +1,11 @@
 "The biased sets from real images: exact counts, the same pixels again, unbiased test sets"
-import os
-from functools import partial
-from pathlib import Path
 import pytest, torch
+from conftest import needs
 from dd_debias.background import bg_fmnist, scenes
-from dd_debias.bias import PAPER_COUNTS, cmnist
-from dd_debias.corrupt import PRESETS, corrupted_cifar10
+from dd_debias.bias import cmnist, paint_color
+from dd_debias.corrupt import corrupted_cifar10
+from dd_debias.data import mnist, pad
 from dd_debias.real import bar
-
-def needs(*names):
-    root = os.environ.get('DD_DEBIAS_DATA')
-    missing = [n for n in names if not root or not Path(root, f'{n}.npz').is_file()]
-    return pytest.mark.skipif(bool(missing), reason=f'DD_DEBIAS_DATA does not hold {", ".join(missing)}.npz')
 
 def cells(data):
     "(label, bias) counts"
@@ -26,21 +20,23 @@ each_set = pytest.mark.parametrize('make', [
 
 @each_set
 @pytest.mark.parametrize('conflict', [.01, .02, .05])
-def test_counts(make, conflict):
+def test_counts(make, conflict, monkeypatch):
+    for painter in ('bias.paint_color', 'background.paint_background', 'corrupt.corrupt'): # who is what, not how it looks
+        monkeypatch.setattr(f'dd_debias.{painter}', lambda images, bias, **how: images)
     aligned, conflicting = {
         cmnist: {.01: (54509, 491), .02: (54014, 986), .05: (52551, 2449)}, # paper, section 5.1
         corrupted_cifar10: {.01: (44527, 442), .02: (44145, 887), .05: (42820, 2242)}, # paper, section 5.1
         bg_fmnist: {.01: (59400, 600), .02: (58800, 1200), .05: (57000, 3000)}}[make][conflict] # ours: the paper gives none
     train = make(conflict)
     assert (int(train.aligned.sum()), int((~train.aligned).sum())) == (aligned, conflicting)
-    assert train.images.shape[1:] == (3, 32, 32) and train.images.dtype == torch.uint8
+    assert len(train.images) == len(train.labels) == len(train.bias)
     assert even(cells(train)[~torch.eye(10, dtype=torch.bool)].view(10, 9)), 'conflicting samples are uniform over the other nine'
 
 @each_set
 def test_test_set_is_unbiased_and_repeats(make):
     test = make(split='test')
     assert len(test) == 10000 and even(cells(test))
-    assert test.images.equal(make(split='test').images)
+    assert test.images.equal(make(split='test').images) and test.images.shape[1:] == (3, 32, 32)
     other = make(split='test', seed=1)
     assert other.labels.equal(test.labels) and not other.images.equal(test.images)
 
@@ -51,11 +47,20 @@ def test_scenes_are_apart():
     assert len(train) == 4000 and len(test) == 1000 and not train & test
 
 @fashion
-def test_two_shortcuts():
-    both = bg_fmnist(.05, color_conflict=.05)
-    scene = bg_fmnist(.05)
+def test_two_shortcuts(monkeypatch):
+    monkeypatch.setattr('dd_debias.background.paint_background', lambda images, bias, **how: images)
+    both, scene = bg_fmnist(.05, color_conflict=.05), bg_fmnist(.05)
     assert both.aligned.sum() < scene.aligned.sum() == 57000 and not (both.aligned & ~scene.aligned).any()
-    assert both.bias[~both.aligned].min() >= 10
+    assert both.bias[both.aligned].max() < 10 <= both.bias.max()
+
+@needs('mnist')
+def test_the_background_stays_black():
+    grey = pad(mnist('test')[0][:100])
+    assert paint_color(grey, torch.arange(100)%10).amax(1)[grey[:, 0] == 0].max() == 0
+
+@needs('mnist')
+def test_any_share():
+    assert [(~cmnist(c).aligned).sum().item() for c in (0., .1)] == [0, 5500]
 
 @needs('bar64')
 def test_bar():
