@@ -65,7 +65,7 @@ def textures(
     pictures = band*color[:, :, 0]+(1-band)*color[:, :, 1]+.04*rough
     return pictures.mul(255).round().clamp(0, 255).to(torch.uint8)
 
-# %% ../nbs/07_background.ipynb #4df841e5
+# %% ../nbs/07_background.ipynb #c90bcc55
 SCENES = ('bamboo_forest', 'living_room', 'iceberg', 'desert_sand', 'aquarium',
           'bookstore', 'skyscraper', 'corn_field', 'swimming_pool_outdoor', 'ski_slope')
 
@@ -76,23 +76,26 @@ def scenes(
     size:int=32, # pixels
     root:str|Path|None=None, # folder of miniplaces.npz; None: see `data_root`
 )->Tensor: # (K,M,3,size,size) uint8
-    "Scenes of each kind, the kinds in the order of SCENES or of the subfolders' names. Raises ValueError where a kind is missing"
+    "Scenes of each kind, the kinds in the order of SCENES or of the subfolders' names. Raises ValueError if one is missing"
     path = data_root(root)/'miniplaces.npz'
     if source == 'textures' or source is None and not path.exists(): kinds = list(textures(size=size))
     elif source is None:
         images, labels, names = load_npz(path, ['images', 'labels', 'class_names']).values()
         images, labels, names = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels), names.tolist()
-        if (missing := sorted(set(SCENES)-set(names))): raise ValueError(f'{path} has no scenes of {missing[0]}; delete it and stage it again')
-        kinds = [F.interpolate(images[labels == names.index(n)].float(), size=size, mode='area').round().to(torch.uint8) for n in SCENES]
+        if (missing := sorted(set(SCENES)-set(names))):
+            raise ValueError(f'{path} has no scenes of {missing[0]}; delete it and make it again')
+        def resized(x): return F.interpolate(x.float(), size=size, mode='area').round().to(torch.uint8)
+        kinds = [resized(images[labels == names.index(n)]) for n in SCENES]
     else:
         images, labels = own_images(source, size=size, cache=data_root(root)/'decoded').xy
         kinds = [images[labels == c] for c in labels.unique()]
     fewest = min(map(len, kinds))
-    if fewest < 2: raise ValueError(f'scenes: a kind has {fewest} picture; each needs two, one to train on and one to test on')
+    if fewest < 2:
+        raise ValueError(f'source has a kind with {fewest} picture; each needs two, one to train on and one to test on')
     train = min(fewest-1, round(.8*fewest))
     return torch.stack([k[:train] if split == 'train' else k[train:fewest] for k in kinds])
 
-# %% ../nbs/07_background.ipynb #7b5c111a
+# %% ../nbs/07_background.ipynb #2c3be32d
 def bg_fmnist(
     conflict:float=.05, # share of conflicting samples in train; in test the scene is independent of the label
     split:str='train', # 'train' (60,000 images) or 'test' (10,000)
@@ -109,7 +112,8 @@ def bg_fmnist(
     if per_kind < 1: raise ValueError(f'per_kind must be at least 1, got {per_kind}')
     images, labels = fashion_mnist(split, root)
     images, places = pad(images), scenes(split, scene_source, root=root)
-    if len(places) != 10: raise ValueError(f'scene_source has {len(places)} kinds of scenes; ten classes need ten subfolders')
+    if len(places) != 10:
+        raise ValueError(f'scene_source has {len(places)} kinds of scenes; ten classes need ten subfolders')
     if split == 'train': places = places[:, :per_kind]
     paint = partial(paint_background, scenes=places, blend=blend, threshold=threshold)
     if color_conflict is None: return biased(images, labels, paint, conflict, split, classes=CLOTHES, seed=seed)

@@ -27,7 +27,7 @@ from .kde import conflict_share, weigh_kde
 from .nets import ConvNet
 from .train import evaluate, train_classifier
 
-# %% ../nbs/40_experiment.ipynb #62c858d9
+# %% ../nbs/40_experiment.ipynb #e1a1f5de
 def describe(
     f, # a function that can be imported, or a partial of one
 )->dict: # 'function', and every keyword argument that has a value
@@ -48,7 +48,8 @@ def describe(
         if callable(v): return describe(v)
         if isinstance(v, (str, int, float, bool, list, tuple, dict, type(None))): return v
         if isinstance(v, Path): return str(v)
-        raise ValueError(f'{k}: {type(v).__name__} cannot be recorded; give {f.__name__} a function of your own that makes it')
+        raise ValueError(f'{k}: {type(v).__name__} cannot be recorded; '
+                         f'instead of {f.__name__}, give a function of your own that calls it')
     told = dict(function=f'{f.__module__}.{f.__qualname__}')
     if not ours: told['source'] = hashlib.blake2b(inspect.getsource(f).encode(), digest_size=4).hexdigest()
     return told | {k: plain(k, v) for k, v in values.items() if k not in hidden}

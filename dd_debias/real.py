@@ -17,7 +17,7 @@ from .core import BiasedDataset
 from .data import data_root, load_npz
 from .images import read_files
 
-# %% ../nbs/09_real.ipynb #6e3caf2f
+# %% ../nbs/09_real.ipynb #3997845f
 def _found(root, *parts, get):
     "The first of some paths below the root that is there. Raises FileNotFoundError saying where to get it"
     for p in parts:
@@ -26,7 +26,8 @@ def _found(root, *parts, get):
                             'and set root or DD_DEBIAS_DATA to the folder that holds it')
 
 def _check_split(split):
-    if split not in ('train', 'valid', 'test'): raise ValueError(f"split must be 'train', 'valid' or 'test', got {split!r}")
+    if split not in ('train', 'valid', 'test'):
+        raise ValueError(f"split must be 'train', 'valid' or 'test', got {split!r}")
 
 def _listed(rows, size, classes, root):
     "Rows of (path, label, bias) as a set, without those that cannot be read"
@@ -59,7 +60,7 @@ def bar(
     labels = torch.tensor([ACTIONS.index(f.stem.rpartition('_')[0]) for f in files])[kept]
     return BiasedDataset(images, labels, classes=ACTIONS)
 
-# %% ../nbs/09_real.ipynb #bf0106c7
+# %% ../nbs/09_real.ipynb #640feb6f
 def waterbirds(
     split:str='train', # 'train' (4,795 images, 5% conflicting), 'valid' (1,199) or 'test' (5,794)
     *,
@@ -72,7 +73,8 @@ def waterbirds(
                     get='nlp.stanford.edu/data/dro/waterbird_complete95_forest2water2.tar.gz')
     part = dict(train='0', valid='1', test='2')[split]
     with open(folder/'metadata.csv', newline='') as f:
-        rows = [(folder/r['img_filename'], int(r['y']), int(r['place'])) for r in csv.DictReader(f) if r['split'] == part]
+        listed = [r for r in csv.DictReader(f) if r['split'] == part]
+    rows = [(folder/r['img_filename'], int(r['y']), int(r['place'])) for r in listed]
     return _listed(rows, size, ('landbird', 'waterbird'), root)
 
 # %% ../nbs/09_real.ipynb #15ae8b70
