@@ -7,8 +7,8 @@ Docs: https://dd-debias.github.io/dd-debias/background.html.md"""
 # %% auto #0
 __all__ = ['SCENES', 'paint_background', 'textures', 'scenes', 'bg_fmnist']
 
-# %% ../nbs/07_background.ipynb #bba8c416
-import math
+# %% ../nbs/07_background.ipynb #db4f3d07
+import math, warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -65,7 +65,7 @@ def textures(
     pictures = band*color[:, :, 0]+(1-band)*color[:, :, 1]+.04*rough
     return pictures.mul(255).round().clamp(0, 255).to(torch.uint8)
 
-# %% ../nbs/07_background.ipynb #c90bcc55
+# %% ../nbs/07_background.ipynb #178fee52
 SCENES = ('bamboo_forest', 'living_room', 'iceberg', 'desert_sand', 'aquarium',
           'bookstore', 'skyscraper', 'corn_field', 'swimming_pool_outdoor', 'ski_slope')
 
@@ -78,7 +78,10 @@ def scenes(
 )->Tensor: # (K,M,3,size,size) uint8
     "Scenes of each kind, the kinds in the order of SCENES or of the subfolders' names. Raises ValueError if one is missing"
     path = data_root(root)/'miniplaces.npz'
-    if source == 'textures' or source is None and not path.exists(): kinds = list(textures(size=size))
+    if source is None and not path.exists():
+        warnings.warn(f'{path} is not there; computed textures take the place of photographs')
+        source = 'textures'
+    if source == 'textures': kinds = list(textures(size=size))
     elif source is None:
         images, labels, names = load_npz(path, ['images', 'labels', 'class_names']).values()
         images, labels, names = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels), names.tolist()

@@ -1,4 +1,6 @@
 "The biased sets from real images: exact counts, the same pixels again, unbiased test sets"
+import os
+from pathlib import Path
 import pytest, torch
 from conftest import needs
 from dd_debias.background import bg_fmnist, scenes
@@ -66,3 +68,10 @@ def test_any_share():
 def test_bar():
     assert bar().labels.bincount().tolist() == [326, 520, 163, 336, 317, 279]
     assert bar('test', size=32).images.shape == (654, 3, 32, 32) and bar().bias is None
+
+@needs('fashion_mnist')
+def test_textures_stand_in_for_photographs(tmp_path):
+    "and say so"
+    os.symlink(Path(os.environ['DD_DEBIAS_DATA'], 'fashion_mnist.npz').resolve(), tmp_path/'fashion_mnist.npz')
+    with pytest.warns(UserWarning, match='textures take the place'): alone = bg_fmnist(split='test', root=tmp_path)
+    assert alone.images.equal(bg_fmnist(split='test', scene_source='textures', root=tmp_path).images)
