@@ -1,6 +1,6 @@
 """Does low density find the bias-conflicting images? Every set at 1 and 5%, every encoder; adds lines to results/density.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/density.py            # about half an hour on one core
+    DD_DEBIAS_DATA=.data python benchmarks/density.py            # about an hour on one core
     DD_DEBIAS_DATA=.data python benchmarks/density.py cmnist     # only the sets whose name begins so
 
 Each measurement has a process of its own, so that its peak memory is its own."""
@@ -12,16 +12,18 @@ from sklearn.metrics import roc_auc_score
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
 from dd_debias.corrupt import corrupted_cifar10
-from dd_debias.encoder import GlanceEncoder, SmallEncoder, embed, train_encoder
+from dd_debias.encoder import GlanceEncoder, ResNetEncoder, SmallEncoder, embed, train_encoder
 from dd_debias.experiment import append_line, commit, peak_memory
 from dd_debias.kde import conflict_share, effective_size, kde_weights
 
 SETS = {'cmnist': cmnist} | {f'bg_fmnist, {n} scenes': partial(bg_fmnist, per_kind=n) for n in (1, 10, 400)} | {
     f'corrupted_cifar10, {p}': partial(corrupted_cifar10, preset=p) for p in ('mixed', 'type0', 'type1')}
-ENCODERS = dict(GlanceEncoder={}, SmallEncoder=dict(net=SmallEncoder, steps=100, lr=.01, weight_decay=1e-4))
+ENCODERS = dict(GlanceEncoder={}, SmallEncoder=dict(net=SmallEncoder, steps=100, lr=.01, weight_decay=1e-4),
+                ResNetEncoder=dict(net=ResNetEncoder, steps=100, lr=.01, weight_decay=1e-4))
 VARIANTS = {'parts=1': dict(parts=1), 'parts=4': dict(parts=4), 'parts=8': dict(parts=8), 'calm=.5': dict(calm=.5), 'calm=1': dict(calm=1.)}
 ENCODERS |= {name: dict(net=partial(GlanceEncoder, **v)) for name, v in VARIANTS.items()}
-VARIED = 'cmnist', 'bg_fmnist, 400 scenes', 'corrupted_cifar10, type1' # the sets the variants are tried on, at 5%
+AT_FIVE = dict.fromkeys(VARIANTS, ('cmnist', 'bg_fmnist, 400 scenes', 'corrupted_cifar10, type1')) | {
+    'ResNetEncoder': ('bg_fmnist, 400 scenes',)} # these encoders are tried on these sets only, at 5%
 
 def measure(name, conflict, encoder, seed=0):
     clock, seconds = time.perf_counter(), {}
@@ -44,7 +46,7 @@ def measure(name, conflict, encoder, seed=0):
 
 if __name__ == '__main__':
     chosen = [(n, c, e) for e in ENCODERS for n in SETS for c in (.05, .01)
-              if n.startswith(tuple(sys.argv[1:] or [''])) and (e not in VARIANTS or n in VARIED and c == .05)]
+              if n.startswith(tuple(sys.argv[1:] or [''])) and (e not in AT_FIVE or n in AT_FIVE[e] and c == .05)]
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
         for job in [pool.apply_async(measure, c) for c in chosen]:
             line = json.dumps(job.get())
