@@ -19,7 +19,7 @@ from dd_debias.kde import conflict_share, effective_size, kde_weights
 SETS = {'cmnist': cmnist} | {f'bg_fmnist, {n} scenes': partial(bg_fmnist, per_kind=n) for n in (1, 10, 400)} | {
     f'corrupted_cifar10, {p}': partial(corrupted_cifar10, preset=p) for p in ('mixed', 'type0', 'type1')}
 ENCODERS = dict(GlanceEncoder={}, SmallEncoder=dict(net=SmallEncoder, steps=100, lr=.01, weight_decay=1e-4),
-                ResNetEncoder=dict(net=ResNetEncoder, steps=100, lr=.01, weight_decay=1e-4))
+                ResNetEncoder=dict(net=ResNetEncoder, steps=100, lr=.001, weight_decay=1e-4))
 ENCODERS['SmallEncoder, 800 steps'] = ENCODERS['SmallEncoder'] | dict(steps=800)
 VARIANTS = {'parts=1': dict(parts=1), 'parts=4': dict(parts=4), 'parts=8': dict(parts=8), 'calm=.5': dict(calm=.5), 'calm=1': dict(calm=1.)}
 ENCODERS |= {name: dict(net=partial(GlanceEncoder, **v)) for name, v in VARIANTS.items()}

@@ -3,8 +3,10 @@ import re
 from functools import partial
 from pathlib import Path
 import nbformat, pytest
+import pandas as pd
 from conftest import needs
 from dd_debias.cli import main
+from dd_debias.corrupt import PRESETS
 from dd_debias.distill import load
 from dd_debias.dm import distill_dm
 from dd_debias.experiment import read_records
@@ -22,6 +24,15 @@ def test_recorded():
     assert mean[digits('dm+kde')] >= mean[digits('dm')]+25
     assert mean[five('dm')] <= 45 and mean[five('dm+kde')] >= 90 and mean[one('dm+kde')] >= 88
     assert {len(a) for a in d[d.dataset == 'cmnist']['accuracy.all']} == {5}, 'five networks of each'
+
+def test_recorded_density():
+    "The goals of every benchmark, with the default encoder, at 1 and 5%"
+    d = pd.read_json(ROOT/'results/density.jsonl', lines=True)
+    lowest = d[d.encoder == 'GlanceEncoder'].groupby('set').auc.min()
+    goals = {'cmnist': .97, 'bg_fmnist, 1 scenes': .95, 'bg_fmnist, 10 scenes': .95, 'bg_fmnist, 400 scenes': .9,
+             **{f'corrupted_cifar10, {p}': .9 for p in PRESETS}}
+    assert {(s, c) for s in goals for c in (.01, .05)} <= set(zip(d.set, d.conflict))
+    assert all(lowest[s] >= goal for s, goal in goals.items()), lowest
 
 def test_recorded_sets():
     "The distilled sets that are kept load, and belong to a record"
