@@ -237,12 +237,12 @@ def table(
     cells = groups.mean().round(decimals).astype(str)+' ± '+groups.std(ddof=0).round(decimals).astype(str)
     return cells.unstack(list(range(len(index), len(index)+len(columns)))).fillna('')
 
-# %% ../nbs/40_experiment.ipynb #c7f82b87
+# %% ../nbs/40_experiment.ipynb #7592b543
 RECIPES = dict(
     default={},
     quick=dict(train_classifier=dict(epochs=100)),
     paper=dict(
-        weigh_kde=dict(encoder=ResNetEncoder, encoder_steps=100, encoder_lr=.01),
+        weigh_kde=dict(encoder=ResNetEncoder, encoder_lr=.01),
         distill_dm=dict(steps=20000, lr=1., batch=256, sampling='weighted', init='uniform')),
 )
 
