@@ -8,7 +8,7 @@ Docs: https://dd-debias.github.io/dd-debias/audit.html.md"""
 __all__ = ['GREY', 'RED', 'PAGE', 'audit_table', 'class_names', 'summarize', 'weight_histogram', 'extremes', 'audit_page',
            'audit']
 
-# %% ../nbs/13_audit.ipynb #6a5d43f7
+# %% ../nbs/13_audit.ipynb #13832508
 import base64, html, inspect
 from contextlib import nullcontext
 from functools import partial
@@ -19,7 +19,8 @@ from torch import Tensor
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 import dd_debias
-from .core import BiasedDataset, accepts, atomic, check_images, class_counts, mean_one, png, subplots, to_uint8
+from .core import BiasedDataset, atomic, check_images, class_counts, mean_one, png, subplots, to_uint8
+from .groups import bias_for
 from .kde import conflict_share, effective_size, weigh_kde
 
 # %% ../nbs/13_audit.ipynb #914ce537
@@ -204,7 +205,7 @@ def audit_page(
     with atomic(path) as f: f.write_text(page, encoding='utf-8')
     return Path(path)
 
-# %% ../nbs/13_audit.ipynb #cb59a373
+# %% ../nbs/13_audit.ipynb #a8115c67
 def _said(f): # a function and its arguments in words
     values = [f'{k}={getattr(p.default, "__name__", p.default)}' for k, p in inspect.signature(f).parameters.items()
               if p.default is not p.empty and k not in ('seed', 'bias', 'on_step')]
@@ -219,10 +220,7 @@ def audit(
     title:str='Look before you distil', # of the page
 )->pd.DataFrame: # from `audit_table`
     "Weigh the images and show what came of it. Raises ValueError if `weigh` asks for a bias that is unknown"
-    extra = {}
-    if accepts(weigh, 'bias'):
-        if data.bias is None: raise ValueError(f'weigh: {_said(weigh)} needs a set whose bias is known')
-        extra = dict(bias=data.bias)
+    extra = bias_for(weigh, data)
     # opened before the long work, so that a folder that cannot be written to is known now
     with atomic(out) if out else nullcontext() as file:
         weights = weigh(*data.xy, seed=seed, **extra)

@@ -20,26 +20,28 @@ from .core import BiasedDataset, seeded, subseed
 from .data import CLOTHES, data_root, fashion_mnist, load_npz, pad
 from .images import own_images
 
-# %% ../nbs/07_background.ipynb #7072e784
+# %% ../nbs/07_background.ipynb #a5c8316a
 def paint_background(
-    images:Tensor, # (N,1,H,W) or (N,3,H,W) uint8, the foreground on black
+    images:Tensor, # (N,1,H,W) uint8, the foreground, grey on black; it decides what is in front
     bias:Tensor, # (N,) index of the kind of scene
     *,
     scenes:Tensor, # (K,M,3,H,W) uint8: M scenes of each kind
     blend:str='mask', # 'mask': cut out at a threshold; 'alpha': blend by grey level
     threshold:int=25, # grey level above which a pixel belongs to the foreground
+    shown:Tensor|None=None, # (N,3,H,W) uint8 what stands in front, such as the same images coloured; None: the images
     seed:int=0, # draws the scene of each image
 )->Tensor: # (N,3,H,W) uint8
     "Put images in front of scenes. Raises ValueError unless scenes fit the images and the bias"
     if blend not in ('mask', 'alpha'): raise ValueError(f"blend must be 'mask' or 'alpha', got {blend!r}")
+    if images.ndim != 4 or images.shape[1] != 1:
+        raise ValueError(f'images must be grey, shape (N,1,H,W), got {tuple(images.shape)}')
     if scenes.shape[-2:] != images.shape[-2:]:
         raise ValueError(f'scenes are {scenes.shape[-1]} pixels wide and images {images.shape[-1]}; resize or pad one')
     if len(bias) and int(bias.max()) >= len(scenes):
         raise ValueError(f'bias names scene {int(bias.max())}, but scenes holds {len(scenes)} kinds')
     with seeded(subseed(seed, 'scene')): which = torch.randint(scenes.shape[1], (len(images),)).to(images.device)
     out = []
-    for x, b, m in zip(images.split(4096), bias.split(4096), which.split(4096)):
-        grey = x.amax(1, keepdim=True)
+    for grey, x, b, m in zip(*(t.split(4096) for t in (images, images if shown is None else shown, bias, which))):
         alpha = (grey > threshold).float() if blend == 'mask' else grey/255
         out.append((alpha*x+(1-alpha)*scenes.to(x.device)[b, m]).round().to(torch.uint8))
     return torch.cat(out)
@@ -98,7 +100,7 @@ def scenes(
     train = min(fewest-1, round(.8*fewest))
     return torch.stack([k[:train] if split == 'train' else k[train:fewest] for k in kinds])
 
-# %% ../nbs/07_background.ipynb #2c3be32d
+# %% ../nbs/07_background.ipynb #6b762e81
 def bg_fmnist(
     conflict:float=.05, # share of conflicting samples in train; in test the scene is independent of the label
     split:str='train', # 'train' (60,000 images) or 'test' (10,000)
@@ -121,5 +123,5 @@ def bg_fmnist(
     paint = partial(paint_background, scenes=places, blend=blend, threshold=threshold)
     if color_conflict is None: return biased(images, labels, paint, conflict, split, classes=CLOTHES, seed=seed)
     colored = biased(images, labels, paint_color, color_conflict, split, seed=subseed(seed, 'second'))
-    both = biased(colored.images, labels, paint, conflict, split, classes=CLOTHES, seed=seed)
+    both = biased(images, labels, partial(paint, shown=colored.images), conflict, split, classes=CLOTHES, seed=seed)
     return replace(both, bias=combine(both.bias, colored.bias))

@@ -43,7 +43,7 @@ def assign_bias(
             bias[chosen] = others.repeat(-(-k//max(classes-1, 1)))[:k].to(labels.device)
     return bias
 
-# %% ../nbs/02_bias.ipynb #c6e43845
+# %% ../nbs/02_bias.ipynb #0bc65763
 COLORS = torch.tensor([
     [.9837, .3125, .1686],
     [.9905, .9156, .3515],
@@ -74,12 +74,12 @@ def paint_color(
     if len(bias) and int(bias.max()) >= len(colors):
         raise ValueError(f'bias names colour {int(bias.max())}, but colors holds {len(colors)}')
     with seeded(subseed(seed, 'color')): noise = torch.randn(len(images), 3)*NOISE[severity-1]
-    # in bytes: a 55,000-image set stays small on its way
     rgb = (colors[bias.cpu()]+noise).clamp(0, 1)
     if faintest < 1:
         with seeded(subseed(seed, 'strength')): strength = faintest+(1-faintest)*torch.rand(len(images), 1)
         rgb = 1-strength*(1-rgb) # towards white, which leaves the grey level alone
     rgb = rgb.mul(255).round().to(images.device)
+    # block by block: a 55,000-image set stays small on its way
     return torch.cat([(x.float()*c[:, :, None, None]/255).round().to(torch.uint8)
                       for x, c in zip(images.split(4096), rgb.split(4096))])
 

@@ -6,7 +6,7 @@ Docs: https://dd-debias.github.io/dd-debias/core.html.md"""
 
 # %% auto #0
 __all__ = ['to_float', 'to_uint8', 'subplots', 'show_images', 'png', 'class_counts', 'check_images', 'BiasedDataset', 'mean_one',
-           'check_xyw', 'channel_stats', 'seeded', 'subseed', 'accepts', 'atomic']
+           'check_xyw', 'channel_stats', 'seeded', 'subseed', 'accepts', 'check_device', 'atomic']
 
 # %% ../nbs/00_core.ipynb #6186f4bc
 import hashlib, inspect, io, os, tempfile
@@ -211,10 +211,18 @@ def subseed(
     "A seed of its own for each use of `seed`, the same on every machine"
     return int.from_bytes(hashlib.blake2b(repr((int(seed), *names)).encode(), digest_size=6).digest(), 'big')
 
-# %% ../nbs/00_core.ipynb #609c00ea
+# %% ../nbs/00_core.ipynb #79a24f60
 def accepts(f, *names)->set:
     "Which of `names` the function, or partial, takes as keywords"
     return {n for n in names if n in inspect.signature(f).parameters}
+
+def check_device(
+    device:str, # such as 'cpu' or 'cuda:1'
+):
+    "Raises ValueError unless tensors can be put there"
+    try: torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as e:
+        raise ValueError(f'device: {device} cannot be used here ({str(e).splitlines()[0]})') from e
 
 # %% ../nbs/00_core.ipynb #258b3791
 @contextmanager

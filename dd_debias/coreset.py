@@ -7,10 +7,10 @@ Docs: https://dd-debias.github.io/dd-debias/coreset.html.md"""
 # %% auto #0
 __all__ = ['herd', 'spread', 'distill_herding', 'distill_kcenter']
 
-# %% ../nbs/24_coreset.ipynb #06d46d60
+# %% ../nbs/24_coreset.ipynb #939138fc
 import torch
 from torch import Tensor
-from .core import channel_stats, check_xyw, class_counts, seeded, subseed, to_float
+from .core import channel_stats, check_xyw, seeded, subseed, to_float
 from .distill import Distilled, check_ipc, draw_by_weight
 from .nets import ConvNet, in_blocks
 
@@ -42,9 +42,9 @@ def spread(
         near = near.minimum(torch.cdist(z[picks[-1]][None], z)[0])
     return torch.stack(picks)
 
-# %% ../nbs/24_coreset.ipynb #4e84ab89
-def _embedding(images, w, net, seed):
-    mean, std = (s.view(-1, 1, 1) for s in channel_stats(images, w))
+# %% ../nbs/24_coreset.ipynb #544a222c
+def _embedding(images, stats, net, seed):
+    mean, std = (s.view(-1, 1, 1) for s in stats)
     with seeded(subseed(seed, 'features')): psi = net(images.shape[1], 2, images.shape[2]).to(images.device)
     return lambda idx: in_blocks(lambda x: psi.embed((to_float(x)-mean)/std), images[idx])
 
@@ -60,15 +60,14 @@ def distill_herding(
 )->Distilled:
     "Real images whose mean embedding is the weighted mean of the class. Raises ValueError where a class has too few of positive weight"
     w = check_xyw(images, labels, weights)
-    check_ipc(ipc)
-    draw_by_weight(labels, w, ipc, seed=seed) # says which class has too few
-    embed, picks = _embedding(images, w, net, seed), []
-    for c in range(len(class_counts(labels))):
+    classes, stats = len(check_ipc(ipc, labels, w)), channel_stats(images, w)
+    embed, picks = _embedding(images, stats, net, seed), []
+    for c in range(classes):
         idx = ((labels == c) & (w > 0)).nonzero().flatten()
         picks.append(idx[herd(embed(idx), w[idx], ipc)])
     idx = torch.cat(picks)
     made = dict(distill='herding', ipc=ipc, seed=seed)
-    return Distilled(to_float(images[idx]), labels[idx], *channel_stats(images, w), augment, made)
+    return Distilled(to_float(images[idx]), labels[idx], *stats, augment, made)
 
 def distill_kcenter(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
@@ -83,13 +82,10 @@ def distill_kcenter(
 )->Distilled:
     "Real images far from each other, out of a pool drawn by weight. Raises ValueError where a class has too few of positive weight"
     w = check_xyw(images, labels, weights)
-    check_ipc(ipc)
     if pool < 1: raise ValueError(f'pool must be at least 1, got {pool}')
-    draw_by_weight(labels, w, ipc, seed=seed) # says which class has too few
-    have = torch.zeros(len(class_counts(labels)), dtype=torch.int64, device=labels.device).index_add(0, labels, (w > 0).long())
+    have, stats = check_ipc(ipc, labels, w), channel_stats(images, w)
     drawn = draw_by_weight(labels, w, min(pool*ipc, int(have.min())), seed=seed)
-    embed, picks = _embedding(images, w, net, seed), []
-    for idx in drawn.view(len(have), -1): picks.append(idx[spread(embed(idx), ipc)])
-    idx = torch.cat(picks)
+    embed = _embedding(images, stats, net, seed)
+    idx = torch.cat([idx[spread(embed(idx), ipc)] for idx in drawn.view(len(have), -1)])
     made = dict(distill='kcenter', ipc=ipc, seed=seed, pool=pool)
-    return Distilled(to_float(images[idx]), labels[idx], *channel_stats(images, w), augment, made)
+    return Distilled(to_float(images[idx]), labels[idx], *stats, augment, made)

@@ -30,7 +30,7 @@ def digits(
     idx = order[:1200] if split == 'train' else order[1200:]
     return images[idx], torch.from_numpy(d.target)[idx].long()
 
-# %% ../nbs/01_data.ipynb #76bc86d6
+# %% ../nbs/01_data.ipynb #953838c8
 def data_root(
     root:str|Path|None=None, # None: $DD_DEBIAS_DATA, else ~/.cache/dd_debias
 )->Path:
@@ -62,10 +62,10 @@ def _download(name, path):
                 f, train_images=np.asarray(train.data), train_labels=np.asarray(train.targets, np.uint8),
                 test_images=np.asarray(test.data), test_labels=np.asarray(test.targets, np.uint8))
 
-def _published(name, split, root, train, shape):
-    "Images and labels of one split of a set that torchvision knows by `name`"
+def _published(file, name, split, root, train, shape):
+    "Images and labels of one split of the set in `file`, which torchvision knows by `name`"
     if split not in ('train', 'test'): raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    path = data_root(root)/f"{dict(FashionMNIST='fashion_mnist').get(name, name.lower())}.npz"
+    path = data_root(root)/file
     if not path.exists(): _download(name, path)
     images, labels = load_npz(path, [f'{split}_images', f'{split}_labels']).values()
     n = train if split == 'train' else 10000
@@ -76,7 +76,7 @@ def _published(name, split, root, train, shape):
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
     return images, torch.from_numpy(labels).long()
 
-# %% ../nbs/01_data.ipynb #460a71db
+# %% ../nbs/01_data.ipynb #505c0cf5
 CLOTHES = ('T-shirt', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag', 'ankle boot')
 OBJECTS = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 
@@ -87,7 +87,7 @@ def mnist(
     "MNIST (LeCun et al., 1998). Raises ValueError if the file is damaged, OSError if it can neither be found nor downloaded"
     if split not in ('train', 'valid', 'test'):
         raise ValueError(f"split must be 'train', 'valid' or 'test', got {split!r}")
-    images, labels = _published('MNIST', 'test' if split == 'test' else 'train', root, 60000, (28, 28))
+    images, labels = _published('mnist.npz', 'MNIST', 'test' if split == 'test' else 'train', root, 60000, (28, 28))
     keep = dict(train=slice(0, 55000), valid=slice(55000, 60000), test=slice(0, 10000))[split]
     return images[keep], labels[keep]
 
@@ -96,14 +96,14 @@ def fashion_mnist(
     root:str|Path|None=None, # folder of fashion_mnist.npz; None: see `data_root`
 )->tuple: # images (N,1,28,28) uint8, labels (N,), numbered as in CLOTHES
     "Fashion-MNIST (Xiao et al., 2017). Raises as `mnist` does"
-    return _published('FashionMNIST', split, root, 60000, (28, 28))
+    return _published('fashion_mnist.npz', 'FashionMNIST', split, root, 60000, (28, 28))
 
 def cifar10(
     split:str='train', # 'train' (50,000 images) or 'test' (10,000)
     root:str|Path|None=None, # folder of cifar10.npz; None: see `data_root`
 )->tuple: # images (N,3,32,32) uint8, labels (N,), numbered as in OBJECTS
     "CIFAR-10 (Krizhevsky, 2009). Raises as `mnist` does"
-    return _published('CIFAR10', split, root, 50000, (32, 32, 3))
+    return _published('cifar10.npz', 'CIFAR10', split, root, 50000, (32, 32, 3))
 
 # %% ../nbs/01_data.ipynb #b9892507
 def pad(

@@ -57,7 +57,7 @@ class Distilled:
 
     def _repr_png_(self): return png(self.sheet())
 
-# %% ../nbs/20_distill.ipynb #82f3a6db
+# %% ../nbs/20_distill.ipynb #d3c594a9
 def draw_by_weight(
     labels:Tensor, # (N,)
     weights:Tensor, # (N,)
@@ -68,14 +68,9 @@ def draw_by_weight(
     "Draw without replacement, in proportion to weight at each draw (Efraimidis and Spirakis, 2006). Never draws a weight of zero"
     with seeded(subseed(seed, 'draw')): u = torch.rand(len(labels), dtype=torch.float64).to(labels.device)
     key = (weights.double().log()-(-u.log()).log()).masked_fill(weights <= 0, -torch.inf)
-    picks = []
-    for c in range(int(labels.max())+1):
-        idx = (labels == c).nonzero().flatten()
-        if (have := int((weights[idx] > 0).sum())) < n:
-            raise ValueError(f'ipc: {n} images per class asked for, but class {c} has {have} of positive weight; '
-                             'lower ipc')
-        picks.append(idx[key[idx].topk(n).indices])
-    return torch.cat(picks)
+    check_ipc(n, labels, weights)
+    members = [(labels == c).nonzero().flatten() for c in range(int(labels.max())+1)]
+    return torch.cat([idx[key[idx].topk(n).indices] for idx in members])
 
 def distill_random(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
@@ -88,15 +83,24 @@ def distill_random(
 )->Distilled:
     "Real images, drawn by weight"
     w = check_xyw(images, labels, weights)
-    check_ipc(ipc)
     idx = draw_by_weight(labels, w, ipc, seed=seed)
     made = dict(distill='random', ipc=ipc, seed=seed)
     return Distilled(to_float(images[idx]), labels[idx], *channel_stats(images, w), augment, made)
 
-def check_ipc(ipc):
-    "Raises ValueError unless `ipc` is a positive integer"
+def check_ipc(
+    ipc:int,
+    labels:Tensor|None=None, # (N,)
+    weights:Tensor|None=None, # (N,) with labels
+)->Tensor|None: # (C,) samples of positive weight, if labels are given
+    "Raises ValueError unless `ipc` is a positive integer and, if labels are given, each class has as many samples of positive weight"
     if not isinstance(ipc, int) or ipc < 1:
         raise ValueError(f'ipc must be a positive number of images per class, got {ipc!r}')
+    if labels is None: return
+    have = labels[weights > 0].bincount(minlength=int(labels.max())+1)
+    if (poor := (have < ipc).nonzero().flatten().tolist()):
+        raise ValueError(f'ipc: {ipc} images per class asked for, but class {poor[0]} has {have[poor[0]]} of positive weight; '
+                         'lower ipc')
+    return have
 
 # %% ../nbs/20_distill.ipynb #c21f3b54
 def save_tensors(

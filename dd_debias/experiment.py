@@ -8,7 +8,7 @@ Docs: https://dd-debias.github.io/dd-debias/experiment.html.md"""
 __all__ = ['RECIPES', 'describe', 'progress', 'digest', 'commit', 'peak_memory', 'append_line', 'run_name', 'run', 'sweep',
            'read_records', 'table', 'cooked', 'demo', 'before_and_after']
 
-# %% ../nbs/40_experiment.ipynb #99120b6e
+# %% ../nbs/40_experiment.ipynb #f052f1f0
 import hashlib, inspect, json, os, platform, subprocess, sys, time
 from dataclasses import replace
 from functools import partial
@@ -17,12 +17,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 import dd_debias
-from .core import BiasedDataset, accepts, atomic, png, show_images, subplots, to_uint8
+from .core import BiasedDataset, accepts, atomic, check_device, png, show_images, subplots, to_uint8
 from .bias import color_digits
 from .distill import Checkpoint, Distilled, distill_random, hooks, load, load_tensors, save, save_tensors
 from .dm import distill_dm
 from .encoder import ResNetEncoder
-from .groups import weigh_groups
+from .groups import bias_for, weigh_groups
 from .kde import conflict_share, weigh_kde
 from .nets import ConvNet
 from .train import evaluate, train_classifier
@@ -116,7 +116,7 @@ def run_name(
     code = hashlib.blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=4).hexdigest()
     return '-'.join([w for w in words if w]+[code])
 
-# %% ../nbs/40_experiment.ipynb #96b85d1b
+# %% ../nbs/40_experiment.ipynb #509a0c93
 def run(
     data, # data(conflict, split, *, seed) -> BiasedDataset, or a partial of one, such as partial(cmnist, conflict=.05)
     distill=distill_dm, # a distiller; None: judge the whole training set
@@ -135,18 +135,14 @@ def run(
     if (done := folder/'record.json').exists():
         if show_progress: print(f'done before, see {folder}', file=sys.stderr)
         return json.loads(done.read_text())
-    try: torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as e:
-        raise ValueError(f'device: {device} cannot be used here ({str(e).splitlines()[0]})') from e
+    check_device(device)
     clock, seconds, bar = time.perf_counter(), {}, (progress if show_progress else lambda what: None)
     def lap(phase):
         nonlocal clock
         seconds[phase], clock = round(time.perf_counter()-clock, 2), time.perf_counter()
     fixed = dict(seed=seed) if accepts(data, 'seed') else {}
     train, test = (data(split=s, **fixed).to(device) for s in ('train', 'test'))
-    oracle = distill and weigh and accepts(weigh, 'bias')
-    if oracle and train.bias is None:
-        raise ValueError(f"weigh: {config['weigh']['function']} needs a set whose bias is known")
+    known = bias_for(weigh, train) if distill and weigh else {}
     begun, told = folder/'config.json', dict(config, digest=digest(train))
     if begun.exists() and json.loads(begun.read_text()).get('digest') != told['digest']:
         raise ValueError(f'data: the images are not those that the run in {folder} was begun with; '
@@ -158,8 +154,8 @@ def run(
     if distill and weigh:
         if (kept := folder/'weights.safetensors').exists(): weights = load_tensors(kept)[0]['weights'].to(device)
         else:
-            extra = (dict(bias=train.bias) if oracle else {}) | {k: bar('weigh') for k in accepts(weigh, 'on_step')}
-            weights = weigh(*train.xy, seed=seed, **extra)
+            bars = {k: bar('weigh') for k in accepts(weigh, 'on_step')}
+            weights = weigh(*train.xy, seed=seed, **known, **bars)
             save_tensors(kept, dict(weights=weights), config)
         if train.bias is not None: share = conflict_share(weights, ~train.aligned)
         lap('weigh')
