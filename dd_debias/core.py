@@ -6,7 +6,8 @@ Docs: https://dd-debias.github.io/dd-debias/core.html.md"""
 
 # %% auto #0
 __all__ = ['to_float', 'to_uint8', 'subplots', 'show_images', 'png', 'class_counts', 'check_images', 'BiasedDataset', 'mean_one',
-           'check_xyw', 'channel_stats', 'seeded', 'subseed', 'accepts', 'check_device', 'atomic']
+           'check_xyw', 'channel_stats', 'standardize', 'unstandardize', 'seeded', 'subseed', 'accepts', 'check_device',
+           'atomic']
 
 # %% ../nbs/00_core.ipynb #6186f4bc
 import hashlib, inspect, io, os, tempfile
@@ -180,7 +181,7 @@ def check_xyw(
     check_images(images, labels)
     return mean_one(torch.ones_like(labels, dtype=torch.float64) if weights is None else weights, labels)
 
-# %% ../nbs/00_core.ipynb #349e8f4d
+# %% ../nbs/00_core.ipynb #29151751
 def channel_stats(
     images:Tensor, # (N,C,H,W)
     weights:Tensor|None=None, # (N,)
@@ -193,6 +194,22 @@ def channel_stats(
     mean = w@first/w.sum()
     std = (w@second/w.sum()-mean**2).clamp_min(1e-4).sqrt()
     return mean.float(), std.float()
+
+def standardize(
+    images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
+    stats:tuple, # mean (C,), std (C,)
+)->Tensor: # (N,C,H,W) float32
+    "Pixels as networks like them"
+    mean, std = (s.view(-1, 1, 1) for s in stats)
+    return (to_float(images)-mean)/std
+
+def unstandardize(
+    images:Tensor, # (N,C,H,W)
+    stats:tuple, # mean (C,), std (C,)
+)->Tensor: # (N,C,H,W)
+    "And back to pixels"
+    mean, std = (s.view(-1, 1, 1) for s in stats)
+    return images*std+mean
 
 # %% ../nbs/00_core.ipynb #a588450e
 @contextmanager

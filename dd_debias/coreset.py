@@ -7,10 +7,10 @@ Docs: https://dd-debias.github.io/dd-debias/coreset.html.md"""
 # %% auto #0
 __all__ = ['herd', 'spread', 'distill_herding', 'distill_kcenter']
 
-# %% ../nbs/24_coreset.ipynb #939138fc
+# %% ../nbs/24_coreset.ipynb #32cbafa1
 import torch
 from torch import Tensor
-from .core import channel_stats, check_xyw, seeded, subseed, to_float
+from .core import channel_stats, check_xyw, seeded, standardize, subseed, to_float
 from .distill import Distilled, check_ipc, draw_by_weight
 from .nets import ConvNet, in_blocks
 
@@ -42,11 +42,10 @@ def spread(
         near = near.minimum(torch.cdist(z[picks[-1]][None], z)[0])
     return torch.stack(picks)
 
-# %% ../nbs/24_coreset.ipynb #544a222c
+# %% ../nbs/24_coreset.ipynb #25fbbd9e
 def _embedding(images, stats, net, seed):
-    mean, std = (s.view(-1, 1, 1) for s in stats)
     with seeded(subseed(seed, 'features')): psi = net(images.shape[1], 2, images.shape[2]).to(images.device)
-    return lambda idx: in_blocks(lambda x: psi.embed((to_float(x)-mean)/std), images[idx])
+    return lambda idx: in_blocks(lambda x: psi.embed(standardize(x, stats)), images[idx])
 
 def distill_herding(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]

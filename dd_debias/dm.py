@@ -7,12 +7,12 @@ Docs: https://dd-debias.github.io/dd-debias/dm.html.md"""
 # %% auto #0
 __all__ = ['Sampler', 'distill_dm']
 
-# %% ../nbs/21_dm.ipynb #f5c81ae1
+# %% ../nbs/21_dm.ipynb #4fc313aa
 import torch
 from torch import Tensor
 from .augment import siamese_augment
-from .core import channel_stats, check_xyw, class_counts, seeded, subseed, to_float
-from .distill import Distilled, check_ipc, draw_by_weight
+from .core import channel_stats, check_xyw, class_counts, seeded, standardize, subseed, unstandardize
+from .distill import Distilled, first_images
 from .nets import ConvNet, half, in_blocks
 
 # %% ../nbs/21_dm.ipynb #b2ea703e
@@ -37,7 +37,7 @@ class Sampler:
         at = torch.searchsorted(self.ends, (self.low[:, None]+u*(self.high-self.low)[:, None]), right=True)
         return self.order[at.minimum(self.last[:, None])]
 
-# %% ../nbs/21_dm.ipynb #e8aa7fd1
+# %% ../nbs/21_dm.ipynb #eadbd09e
 def distill_dm(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -58,23 +58,14 @@ def distill_dm(
 )->Distilled:
     "Distribution matching (Zhao and Bilen, 2021a) with weights (paper, equation 2). Raises FloatingPointError when the loss is no longer a number"
     w = check_xyw(images, labels, weights)
-    check_ipc(ipc)
     if sampling not in ('importance', 'weighted'):
         raise ValueError(f"sampling must be 'importance' or 'weighted', got {sampling!r}")
-    if init not in ('weighted', 'uniform', 'noise'):
-        raise ValueError(f"init must be 'weighted', 'uniform' or 'noise', got {init!r}")
-    device, classes = images.device, len(class_counts(labels))
-    mean, std = channel_stats(images, w)
-    standardise = lambda x: (to_float(x)-mean.view(-1, 1, 1))/std.view(-1, 1, 1)
+    device, classes, stats = images.device, len(class_counts(labels)), channel_stats(images, w)
     y_syn = torch.arange(classes, device=device).repeat_interleave(ipc)
     y_real = torch.arange(classes, device=device).repeat_interleave(batch)
     sampler = Sampler(labels, w if sampling == 'importance' else torch.ones_like(w))
     if start is None:
-        if init == 'noise':
-            with seeded(subseed(seed, 'noise')): syn = torch.randn(classes*ipc, *images.shape[1:]).to(device)
-        else:
-            by = w if init == 'weighted' else (w > 0).double()
-            syn = standardise(images[draw_by_weight(labels, by, ipc, seed=seed)])
+        syn = first_images(images, labels, w, stats, ipc=ipc, init=init, seed=seed)
         start = dict(images=syn, velocity=torch.zeros_like(syn), step=0)
     syn, velocity = start['images'].to(device).clone().requires_grad_(), start['velocity'].to(device).clone()
     for step in range(start['step'], steps):
@@ -82,7 +73,7 @@ def distill_dm(
             psi = net(images.shape[1], classes, images.shape[2]).to(device).requires_grad_(False)
             idx = sampler(batch).flatten()
         turn = subseed(seed, 'augment', step)
-        real = in_blocks(psi.embed, siamese_augment(standardise(images[idx]), y_real, strategy=augment, seed=turn))
+        real = in_blocks(psi.embed, siamese_augment(standardize(images[idx], stats), y_real, strategy=augment, seed=turn))
         if sampling == 'weighted': real = real*w[idx, None].float()
         with half(device): fake = psi.embed(siamese_augment(syn, y_syn, strategy=augment, seed=turn))
         loss = (real.view(classes, batch, -1).mean(1)-fake.float().view(classes, ipc, -1).mean(1)).square().sum()
@@ -93,4 +84,4 @@ def distill_dm(
         if on_step: on_step(step+1, steps, dict(images=syn.detach(), velocity=velocity, loss=loss.detach()))
     made = dict(distill='dm', ipc=ipc, seed=seed, steps=steps, lr=lr, momentum=momentum,
                 batch=batch, sampling=sampling, init=init)
-    return Distilled(syn.detach()*std.view(-1, 1, 1)+mean.view(-1, 1, 1), y_syn, mean, std, augment, made)
+    return Distilled(unstandardize(syn.detach(), stats), y_syn, *stats, augment, made)

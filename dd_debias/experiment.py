@@ -116,7 +116,7 @@ def run_name(
     code = hashlib.blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=4).hexdigest()
     return '-'.join([w for w in words if w]+[code])
 
-# %% ../nbs/40_experiment.ipynb #509a0c93
+# %% ../nbs/40_experiment.ipynb #1f8daa88
 def run(
     data, # data(conflict, split, *, seed) -> BiasedDataset, or a partial of one, such as partial(cmnist, conflict=.05)
     distill=distill_dm, # a distiller; None: judge the whole training set
@@ -166,7 +166,8 @@ def run(
             resumable = {}
             if accepts(distill, 'start'):
                 resumable = dict(start=checkpoint.state(), on_step=hooks(bar('distill'), checkpoint))
-            syn = replace(distill(*train.xy, weights, seed=seed, **resumable), config=config)
+            experts = dict(cache=Path(out)/'experts', on_expert=bar('experts')) if accepts(distill, 'on_expert') else {}
+            syn = replace(distill(*train.xy, weights, seed=seed, **resumable, **experts), config=config)
             with atomic(folder/'sheet.png') as f: f.write_bytes(png(syn.sheet()))
             save(syn, made)
             checkpoint.path.unlink(missing_ok=True)
@@ -233,13 +234,15 @@ def table(
     cells = groups.mean().round(decimals).astype(str)+' ± '+groups.std(ddof=0).round(decimals).astype(str)
     return cells.unstack(list(range(len(index), len(index)+len(columns)))).fillna('')
 
-# %% ../nbs/40_experiment.ipynb #7592b543
+# %% ../nbs/40_experiment.ipynb #2a73a4c5
 RECIPES = dict(
     default={},
     quick=dict(train_classifier=dict(epochs=100)),
     paper=dict(
         weigh_kde=dict(encoder=ResNetEncoder, encoder_lr=.01),
-        distill_dm=dict(steps=20000, lr=1., batch=256, sampling='weighted', init='uniform')),
+        distill_dm=dict(steps=20000, lr=1., batch=256, sampling='weighted', init='uniform'),
+        distill_dsa=dict(networks=1000, outer=None, inner=None, lr=.1, lr_net=.01, batch=256, net=ConvNet,
+                         sampling='weighted', init='uniform')),
 )
 
 def cooked(

@@ -7,12 +7,12 @@ Docs: https://dd-debias.github.io/dd-debias/nets.html.md"""
 # %% auto #0
 __all__ = ['Net', 'ConvNet', 'MLP', 'LeNet', 'AlexNet', 'VGG11', 'ResNet18', 'Standardized', 'half', 'in_blocks']
 
-# %% ../nbs/03_nets.ipynb #cdc494bd
+# %% ../nbs/03_nets.ipynb #06feed00
 from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
-from .core import to_float
+from .core import standardize, to_float
 
 # %% ../nbs/03_nets.ipynb #ec95b53b
 class Net(nn.Module):
@@ -83,7 +83,7 @@ def ResNet18(channels:int=3, classes:int=10, size:int=32)->Net:
     net.conv1, net.maxpool, net.fc = nn.Conv2d(channels, 64, 3, padding=1, bias=False), nn.Identity(), nn.Identity()
     return Net(net, 512, classes)
 
-# %% ../nbs/03_nets.ipynb #12ca1dc2
+# %% ../nbs/03_nets.ipynb #4391f61a
 class Standardized(nn.Module):
     "A network that takes images as they are stored, and standardises them itself"
     def __init__(self,
@@ -96,7 +96,7 @@ class Standardized(nn.Module):
         self.register_buffer('mean', mean.view(-1, 1, 1))
         self.register_buffer('std', std.view(-1, 1, 1))
 
-    def forward(self, images:Tensor)->Tensor: return self.net((to_float(images)-self.mean)/self.std)
+    def forward(self, images:Tensor)->Tensor: return self.net(standardize(images, (self.mean, self.std)))
 
 def half(
     device, # a torch device or its name

@@ -7,17 +7,17 @@ Docs: https://dd-debias.github.io/dd-debias/train.html.md"""
 # %% auto #0
 __all__ = ['train_classifier', 'accuracy', 'evaluate', 'check_trainer']
 
-# %% ../nbs/05_train.ipynb #fc4523e9
+# %% ../nbs/05_train.ipynb #6f37db0a
 import inspect
 import pandas as pd
 import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
-from .augment import operations, siamese_augment
-from .core import BiasedDataset, channel_stats, check_xyw, seeded, subseed, to_float
+from .augment import batch_augment
+from .core import BiasedDataset, channel_stats, check_xyw, seeded, standardize, subseed
 from .nets import ConvNet, Standardized, half, in_blocks
 
-# %% ../nbs/05_train.ipynb #272b8856
+# %% ../nbs/05_train.ipynb #46c6204f
 def train_classifier(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -30,14 +30,14 @@ def train_classifier(
     momentum:float=.9, # of SGD; original authors
     weight_decay:float=5e-4, # of SGD; original authors
     batch:int=256, # images in a step; original authors
-    augment:str='color_crop_cutout_scale_rotate', # one of these for each batch, see `siamese_augment`; '' for none
+    augment:str='color_crop_cutout_scale_rotate', # one of these for each batch, see `batch_augment`; '' for none
     stats:tuple|None=None, # mean (C,) and std (C,) to standardise with; None: those of the weighted images
     on_step=None, # called as on_step(epoch, epochs, dict(loss, net)) after each epoch
 )->nn.Module: # takes images as they are stored
     "Plain weighted training by SGD. Raises FloatingPointError when the loss is no longer a number"
     w = check_xyw(images, labels, weights).float()
     mean, std = stats if stats is not None else channel_stats(images, w)
-    device, ops = images.device, operations(augment) or ['']
+    device = images.device
     with seeded(subseed(seed, 'train')):
         model = net(images.shape[1], int(labels.max())+1, images.shape[2])
         model = Standardized(model, mean.to(device), std.to(device)).to(device)
@@ -46,9 +46,8 @@ def train_classifier(
             if epoch == epochs//2:
                 for group in opt.param_groups: group['lr'] = lr/10
             for idx in torch.randperm(len(images)).to(device).split(batch):
-                x = (to_float(images[idx])-model.mean)/model.std
-                draw = int(torch.randint(2**31, ()))
-                x = siamese_augment(x, torch.arange(len(x), device=device), strategy=ops[draw % len(ops)], seed=draw)
+                x = standardize(images[idx], (model.mean, model.std))
+                x = batch_augment(x, strategy=augment, seed=int(torch.randint(2**31, ())))
                 with half(device): out = model.net(x)
                 loss = (w[idx]*F.cross_entropy(out.float(), labels[idx], reduction='none')).mean()
                 opt.zero_grad(set_to_none=True)
