@@ -64,7 +64,7 @@ def find(
         raise ValueError(f"{part}: no {name!r}; choose one of {', '.join(known)}, or write module:function")
     return known[name]
 
-# %% ../nbs/41_cli.ipynb #807e5a89
+# %% ../nbs/41_cli.ipynb #c82d86f4
 def comments(
     f,
 )->dict: # parameter -> the comment beside it
@@ -85,8 +85,10 @@ def add_options(
         kind = next((t for t in (bool, int, float, str) if annotation in (t, t|None)), None)
         if p.default is p.empty or not (kind or callable(p.default)) or name in ('seed', 'split', 'train'): continue
         flags = [f'--{p}{name}'.replace('_', '-') for p in ([''] if name in short else [])+[part+'.']]
-        default = getattr(p.default, '__name__', p.default)
-        def named(text, home=getattr(p.default, '__module__', '')):
+        bare, fixed = getattr(p.default, 'func', p.default), getattr(p.default, 'keywords', {}) # of a partial, or itself
+        default = getattr(bare, '__name__', bare)
+        if fixed: default += f"({', '.join(f'{k}={v}' for k, v in fixed.items())})"
+        def named(text, home=getattr(bare, '__module__', '')):
             try: return by_name(home, text)
             except ValueError as e: raise argparse.ArgumentTypeError(e) from e
         if callable(p.default): how = dict(type=named, metavar='name')

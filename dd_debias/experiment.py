@@ -8,7 +8,7 @@ Docs: https://dd-debias.github.io/dd-debias/experiment.html.md"""
 __all__ = ['RECIPES', 'describe', 'progress', 'digest', 'commit', 'peak_memory', 'append_line', 'run_name', 'run', 'sweep',
            'read_records', 'table', 'cooked', 'demo', 'before_and_after']
 
-# %% ../nbs/40_experiment.ipynb #f052f1f0
+# %% ../nbs/40_experiment.ipynb #c12939d5
 import hashlib, inspect, json, os, platform, subprocess, sys, time
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,7 @@ from .dm import distill_dm
 from .encoder import ResNetEncoder
 from .groups import bias_for, weigh_groups
 from .kde import conflict_share, weigh_kde
+from .mtt import expert_trajectories
 from .nets import ConvNet
 from .train import evaluate, train_classifier
 
@@ -234,7 +235,7 @@ def table(
     cells = groups.mean().round(decimals).astype(str)+' ± '+groups.std(ddof=0).round(decimals).astype(str)
     return cells.unstack(list(range(len(index), len(index)+len(columns)))).fillna('')
 
-# %% ../nbs/40_experiment.ipynb #2a73a4c5
+# %% ../nbs/40_experiment.ipynb #8142e18d
 RECIPES = dict(
     default={},
     quick=dict(train_classifier=dict(epochs=100)),
@@ -242,7 +243,10 @@ RECIPES = dict(
         weigh_kde=dict(encoder=ResNetEncoder, encoder_lr=.01),
         distill_dm=dict(steps=20000, lr=1., batch=256, sampling='weighted', init='uniform'),
         distill_dsa=dict(networks=1000, outer=None, inner=None, lr=.1, lr_net=.01, batch=256, net=ConvNet,
-                         sampling='weighted', init='uniform')),
+                         sampling='weighted', init='uniform'),
+        distill_mtt=dict(steps=5000, lr=1000., lr_lr=1e-5, student_lr=.01, student_steps=20, student_batch=None, ahead=3, latest=25,
+                         net=ConvNet, experts=partial(expert_trajectories, experts=100, epochs=50, steps=None, lr=.01, together=10),
+                         init='uniform')),
 )
 
 def cooked(
