@@ -28,7 +28,7 @@ from .mtt import expert_trajectories
 from .nets import ConvNet
 from .train import evaluate, train_classifier
 
-# %% ../nbs/40_experiment.ipynb #e1a1f5de
+# %% ../nbs/40_experiment.ipynb #941b845f
 def describe(
     f, # a function that can be imported, or a partial of one
 )->dict: # 'function', and every keyword argument that has a value
@@ -43,7 +43,7 @@ def describe(
     takes = inspect.signature(f).parameters
     if (unknown := sorted(set(given)-set(takes))): raise ValueError(f'{f.__name__} takes no argument {unknown[0]!r}')
     ours = f.__module__.startswith(('dd_debias.', 'torch'))
-    hidden = {'seed', 'weights', 'start', 'on_step', 'on_skip', 'stats', 'split', *(['root', 'cache'] if ours else [])}
+    hidden = {'seed', 'weights', 'start', 'on_step', 'on_expert', 'on_skip', 'stats', 'split', *(['root', 'cache'] if ours else [])}
     values = {k: p.default for k, p in takes.items() if p.default is not p.empty} | given
     def plain(k, v):
         if callable(v): return describe(v)
