@@ -56,7 +56,7 @@ def loops(
     published = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
     return published.get(ipc, (min(ipc, 50), max(1, round(500/ipc))))
 
-# %% ../nbs/22_dsa.ipynb #d4966cfa
+# %% ../nbs/22_dsa.ipynb #e2c9e36c
 def _train(net, images, labels, *, epochs, lr, augment):
     opt = torch.optim.SGD(net.parameters(), lr=lr)
     for _ in range(epochs):
@@ -73,7 +73,7 @@ def distill_dsa(
     *,
     ipc:int=10, # images per class
     seed:int=0,
-    networks:int=10, # fresh networks, one after the other; measured with the next six, on CMNIST; original authors: 1,000
+    rounds:int=10, # each with a fresh network; measured with the next six, on CMNIST; original authors: 1,000
     outer:int|None=10, # updates of the images for each network; None: as `loops` says
     inner:int|None=2, # passes over the synthetic set between two updates; None: as `loops` says
     lr:float=2., # of the images; original authors: .1
@@ -105,7 +105,7 @@ def distill_dsa(
         with seeded(seed): psi = fresh()
         vector_to_parameters(start['net'].to(device), psi.parameters())
     syn, velocity = start['images'].to(device).clone().requires_grad_(), start['velocity'].to(device).clone()
-    for step in range(start['step'], steps := networks*outer):
+    for step in range(start['step'], steps := rounds*outer):
         with seeded(subseed(seed, 'dsa', step)):
             idx = sampler(batch)
             if step % outer == 0: psi = fresh()
@@ -122,6 +122,6 @@ def distill_dsa(
         with torch.no_grad(): syn -= lr*velocity.mul_(momentum).add_(towards)
         if on_step: on_step(step+1, steps, dict(images=syn.detach(), velocity=velocity, loss=loss.detach(),
                                                 net=parameters_to_vector(psi.parameters()).detach()))
-    config = dict(distill='dsa', ipc=ipc, seed=seed, networks=networks, outer=outer, inner=inner, lr=lr, lr_net=lr_net,
+    config = dict(distill='dsa', ipc=ipc, seed=seed, rounds=rounds, outer=outer, inner=inner, lr=lr, lr_net=lr_net,
                   batch=batch, momentum=momentum, sampling=sampling, init=init)
     return Distilled(unstandardize(syn.detach(), stats), y_syn, *stats, augment, config)

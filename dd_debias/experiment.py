@@ -235,14 +235,14 @@ def table(
     cells = groups.mean().round(decimals).astype(str)+' ± '+groups.std(ddof=0).round(decimals).astype(str)
     return cells.unstack(list(range(len(index), len(index)+len(columns)))).fillna('')
 
-# %% ../nbs/40_experiment.ipynb #8142e18d
+# %% ../nbs/40_experiment.ipynb #6bcd51a2
 RECIPES = dict(
     default={},
     quick=dict(train_classifier=dict(epochs=100)),
     paper=dict(
         weigh_kde=dict(encoder=ResNetEncoder, encoder_lr=.01),
         distill_dm=dict(steps=20000, lr=1., batch=256, sampling='weighted', init='uniform'),
-        distill_dsa=dict(networks=1000, outer=None, inner=None, lr=.1, lr_net=.01, batch=256, net=ConvNet,
+        distill_dsa=dict(rounds=1000, outer=None, inner=None, lr=.1, lr_net=.01, batch=256, net=ConvNet,
                          sampling='weighted', init='uniform'),
         distill_mtt=dict(steps=5000, lr=1000., lr_lr=1e-5, student_lr=.01, student_steps=20, student_batch=None, ahead=3, latest=25,
                          net=ConvNet, experts=partial(expert_trajectories, experts=100, epochs=50, steps=None, lr=.01, together=10),

@@ -1,18 +1,21 @@
 "Numbers from outside: scikit-learn, plain loops, the paper's counts"
 from functools import partial
+from pathlib import Path
 import pytest, torch
 import torch.nn.functional as F
 from conftest import needs
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KernelDensity
-from dd_debias.augment import siamese_augment
+from dd_debias.augment import batch_augment, siamese_augment
 from dd_debias.bias import cmnist, color_digits
 from dd_debias.core import channel_stats, mean_one, seeded, subseed, to_float
-from dd_debias.distill import draw_by_weight
-from dd_debias.dm import Sampler, distill_dm
+from dd_debias.distill import draw_by_weight, load_tensors
+from dd_debias.dm import Sampler, distill_dm, mean_distance
+from dd_debias.dsa import class_gradients, distill_dsa, gradient_distance
 from dd_debias.encoder import embed, train_encoder
 from dd_debias.kde import kde_density, kde_weights
-from dd_debias.nets import ConvNet
+from dd_debias.mtt import distill_mtt, expert_trajectories, flat_loss, student_gradient
+from dd_debias.nets import LeNet, MLP, VGG11, AlexNet, ConvNet, ResNet18
 
 @pytest.mark.parametrize('variance', [.01, .1, 1.])
 def test_density_is_scikit_learns(variance):
@@ -61,3 +64,69 @@ def test_low_density_finds_conflicting_cmnist(conflict):
     train = cmnist(conflict)
     weights = kde_weights(embed(train_encoder(*train.xy, steps=300), train.images), train.labels)
     assert roc_auc_score(~train.aligned, weights) > .97
+
+@pytest.fixture(scope='module')
+def authors():
+    "A network, images, and what the original authors' public code makes of them; the file says which code"
+    tensors = load_tensors(Path(__file__).parent/'fixtures/authors.safetensors')[0]
+    net = ConvNet(3, 3, 16, width=6)
+    net.load_state_dict({k.removeprefix('start.'): v for k, v in tensors.items() if k.startswith('start.')})
+    return net, tensors
+
+def close(a, b): return (a-b).norm() <= 1e-4*b.norm()
+
+def test_dm_is_the_authors(authors):
+    net, given = authors
+    syn = given['syn'].clone().requires_grad_()
+    embed = lambda x: net.embed(x.flatten(0, 1)).view(*x.shape[:2], -1)
+    loss = mean_distance(embed(given['real']).detach(), embed(syn))
+    assert close(loss, given['dm_loss']) and close(torch.autograd.grad(loss, syn)[0], given['dm_gradient'])
+
+def test_dsa_is_the_authors(authors):
+    net, given = authors
+    syn = given['syn'].clone().requires_grad_()
+    loss = gradient_distance(class_gradients(net, syn), class_gradients(net, given['real']))
+    assert close(loss, given['dsa_loss']) and close(torch.autograd.grad(loss, syn)[0], given['dsa_gradient'])
+
+def test_mtt_is_the_authors(authors):
+    net, given = authors
+    start, target = (torch.cat([given[f'{k}.{n}'].flatten() for n, _ in net.named_parameters()]) for k in ('start', 'target'))
+    syn, labels = given['syn'].flatten(0, 1), torch.arange(3).repeat_interleave(2)
+    loss, for_syn, for_lr = student_gradient(flat_loss(net), start, target, syn, labels, [(torch.arange(6), 0)]*4, torch.tensor(.05))
+    assert close(loss, given['mtt_loss']) and close(for_syn, given['mtt_gradient'].flatten(0, 1)) and close(for_lr, given['mtt_lr_gradient'])
+
+@pytest.mark.parametrize('net', [MLP, LeNet, AlexNet, VGG11, ResNet18])
+def test_any_network_can_be_matched(net):
+    "Second derivatives of pooling and norms, with augmentation, against the usual code, which keeps the graph of all steps"
+    with seeded(0): model, x = net(3, 2, 16).double(), torch.rand(4, 3, 16, 16).double()
+    y, alpha, loss = torch.tensor([0, 0, 1, 1]), torch.tensor(.01).double(), flat_loss(model)
+    theta = torch.cat([p.detach().flatten() for p in model.parameters()])
+    target = theta+.01*torch.randn(theta.shape, generator=torch.Generator().manual_seed(0)).double()
+    batches = [(torch.arange(4), 5), (torch.tensor([3, 0]), 9)]
+    _, for_syn, _ = student_gradient(loss, theta, target, x, y, batches, alpha, augment='color_crop')
+    leaf, student = x.clone().requires_grad_(), theta.clone().requires_grad_()
+    for idx, seed in batches:
+        student = student-alpha*torch.autograd.grad(loss(student, batch_augment(leaf[idx], strategy='color_crop', seed=seed), y[idx]), student, create_graph=True)[0]
+    assert close(for_syn, torch.autograd.grad((student-target).square().sum()/(theta-target).square().sum(), leaf)[0])
+    assert all(g.isfinite().all() for g in class_gradients(model, x.view(2, 2, 3, 16, 16)).values())
+
+DISTILLERS = {
+    'dm': partial(distill_dm, steps=2, batch=9), 'dsa': partial(distill_dsa, rounds=1, outer=2, inner=1, batch=9),
+    'mtt': partial(distill_mtt, steps=2, lr=1., lr_lr=0., student_steps=2, latest=1, experts=partial(expert_trajectories, epochs=1, steps=2, batch=9))}
+
+@pytest.mark.parametrize('channels,size,sizes', [(1, 24, (5, 1, 7)), (3, 8, (3, 30)), (4, 16, (4,)*11)])
+@pytest.mark.parametrize('name', DISTILLERS)
+def test_any_set_can_be_distilled(name, channels, size, sizes):
+    "Grey or colour, small or large, any number of classes, and of unequal size, smaller than a batch"
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    images = torch.randint(256, (len(labels), channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    syn = DISTILLERS[name](images, labels, torch.rand(len(labels), generator=torch.Generator().manual_seed(1)), ipc=1, net=partial(ConvNet, width=4))
+    assert syn.images.shape == (len(sizes), channels, size, size) and syn.images.isfinite().all()
+
+def test_stacked_experts_are_single_ones():
+    "vmap, as on a GPU, against one by one"
+    train = color_digits()[:100]
+    train_experts = partial(expert_trajectories, *train.xy, experts=2, epochs=1, steps=1, batch=6, net=partial(ConvNet, width=4))
+    first = train_experts(together=2)
+    assert len(first) == 2 and not first[0].equal(first[1])
+    assert first[0][0].equal(train_experts(together=1)[0][0]) # the same start; batches are drawn for the stack
