@@ -56,7 +56,7 @@ def loops(
     published = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
     return published.get(ipc, (min(ipc, 50), max(1, round(500/ipc))))
 
-# %% ../nbs/22_dsa.ipynb #e2c9e36c
+# %% ../nbs/22_dsa.ipynb #385f11a2
 def _train(net, images, labels, *, epochs, lr, augment):
     opt = torch.optim.SGD(net.parameters(), lr=lr)
     for _ in range(epochs):
@@ -87,7 +87,7 @@ def distill_dsa(
     start:dict|None=None, # state to go on from, see `Checkpoint`
     on_step=None, # called as on_step(step, steps, dict(images, velocity, net, loss)) after each update of the images
 )->Distilled:
-    "Gradient matching with siamese augmentation (Zhao and Bilen, 2021b), with weights. Raises FloatingPointError when the loss is no longer a number"
+    "Gradient matching with siamese augmentation (Zhao and Bilen, 2021b), with weights. Raises FloatingPointError when the images are no longer finite"
     w = check_xyw(images, labels, weights)
     if sampling not in ('importance', 'weighted'):
         raise ValueError(f"sampling must be 'importance' or 'weighted', got {sampling!r}")
@@ -115,11 +115,11 @@ def distill_dsa(
         with torch.no_grad(): target = class_gradients(psi, real, w[idx] if sampling == 'weighted' else None)
         made = class_gradients(psi, both(syn, y_syn).view(classes, ipc, *shape))
         loss = gradient_distance(made, target)
-        if not loss.isfinite():
-            raise FloatingPointError(f'the loss is {loss.item()} at step {step+1}; '
-                                     f'lower lr (now {lr:g}) or lr_net (now {lr_net:g})')
         towards, = torch.autograd.grad(loss, syn)
         with torch.no_grad(): syn -= lr*velocity.mul_(momentum).add_(towards)
+        if not syn.isfinite().all():
+            raise FloatingPointError(f'the images are no longer finite at step {step+1}; '
+                                     f'lower lr (now {lr:g}) or lr_net (now {lr_net:g})')
         if on_step: on_step(step+1, steps, dict(images=syn.detach(), velocity=velocity, loss=loss.detach(),
                                                 net=parameters_to_vector(psi.parameters()).detach()))
     config = dict(distill='dsa', ipc=ipc, seed=seed, rounds=rounds, outer=outer, inner=inner, lr=lr, lr_net=lr_net,

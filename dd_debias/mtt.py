@@ -122,7 +122,7 @@ def student_gradient(
         pull = pull+turn
     return (path[-1]-target).square().sum()/covered, for_syn, for_lr
 
-# %% ../nbs/23_mtt.ipynb #0f677b3b
+# %% ../nbs/23_mtt.ipynb #39e616e0
 def distill_mtt(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -148,7 +148,7 @@ def distill_mtt(
     on_expert=None, # the experts' on_step
     on_step=None, # called as on_step(step, steps, dict(images, velocity, lr, lr_velocity, loss)) after each step
 )->Distilled: # with the learnt step size
-    "Matching training trajectories (Cazenavette et al., 2022), of experts trained by weight. Raises FloatingPointError when the loss is no longer a number"
+    "Matching training trajectories (Cazenavette et al., 2022), of experts trained by weight. Raises FloatingPointError when the images are no longer finite"
     w = check_xyw(images, labels, weights)
     device, classes, stats = images.device, len(class_counts(labels)), channel_stats(images, w)
     y_syn = torch.arange(classes, device=device).repeat_interleave(ipc)
@@ -168,10 +168,10 @@ def distill_mtt(
             draws = torch.randint(2**31, (student_steps,)).tolist()
         batches = list(zip(order.to(device).split(size), draws))
         loss, for_syn, for_alpha = student_gradient(loss_of, path[at], path[at+ahead], syn, y_syn, batches, alpha, augment=augment)
-        if not loss.isfinite():
-            raise FloatingPointError(f'the loss is {loss.item()} at step {step+1}; '
-                                     f'lower lr (now {lr:g}) or student_lr (now {student_lr:g})')
         syn -= lr*velocity.mul_(momentum).add_(for_syn)
+        if not syn.isfinite().all():
+            raise FloatingPointError(f'the images are no longer finite at step {step+1}; '
+                                     f'lower lr (now {lr:g}) or student_lr (now {student_lr:g})')
         alpha -= lr_lr*alpha_velocity.mul_(momentum).add_(for_alpha)
         if alpha <= 0:
             raise FloatingPointError(f'the learnt step size is {alpha.item():g} at step {step+1}; lower lr_lr (now {lr_lr:g})')

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from conftest import needs
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KernelDensity
+from torch.func import grad, vmap
 from dd_debias.augment import batch_augment, siamese_augment
 from dd_debias.bias import cmnist, color_digits
-from dd_debias.core import channel_stats, mean_one, seeded, subseed, to_float
+from dd_debias.core import channel_stats, mean_one, seeded, standardize, subseed, to_float
 from dd_debias.distill import draw_by_weight, load_tensors
 from dd_debias.dm import Sampler, distill_dm, mean_distance
 from dd_debias.dsa import class_gradients, distill_dsa, gradient_distance
@@ -123,10 +124,22 @@ def test_any_set_can_be_distilled(name, channels, size, sizes):
     syn = DISTILLERS[name](images, labels, torch.rand(len(labels), generator=torch.Generator().manual_seed(1)), ipc=1, net=partial(ConvNet, width=4))
     assert syn.images.shape == (len(sizes), channels, size, size) and syn.images.isfinite().all()
 
-def test_stacked_experts_are_single_ones():
-    "vmap, as on a GPU, against one by one"
+def test_experts_are_plain_sgd():
+    "Weighted draws, and each step of a stack by itself; a GPU takes the stack's gradients by vmap, which gives the same"
     train = color_digits()[:100]
-    train_experts = partial(expert_trajectories, *train.xy, experts=2, epochs=1, steps=1, batch=6, net=partial(ConvNet, width=4))
-    first = train_experts(together=2)
-    assert len(first) == 2 and not first[0].equal(first[1])
-    assert first[0][0].equal(train_experts(together=1)[0][0]) # the same start; batches are drawn for the stack
+    w = mean_one(torch.rand(100, generator=torch.Generator().manual_seed(1)), train.labels)
+    net, steps, batch, lr, seed = partial(ConvNet, width=4), 2, 70, .1, 3
+    paths = expert_trajectories(*train.xy, w, seed=seed, experts=2, together=2, epochs=1, steps=steps, batch=batch, lr=lr, net=net)
+    x, sampler = standardize(train.images, channel_stats(train.images, w)), Sampler(torch.zeros_like(train.labels), w)
+    with seeded(subseed(seed, 'experts', 0)):
+        models = [net(3, 10, 16) for _ in range(2)]
+        for _ in range(steps):
+            idx = sampler(2*batch)[0]
+            seen = batch_augment(x[idx], seed=int(torch.randint(2**31, ()))).view(2, batch, 3, 16, 16)
+            for model, images, labels in zip(models, seen, train.labels[idx].view(2, batch)):
+                theta, loss = torch.nn.utils.parameters_to_vector(model.parameters()).detach(), flat_loss(model)
+                by_vmap = vmap(grad(loss))(theta[None], images[None], labels[None])[0]
+                gradient = torch.cat([g.flatten() for g in torch.autograd.grad(F.cross_entropy(model(images), labels), list(model.parameters()))])
+                assert close(by_vmap, gradient)
+                torch.nn.utils.vector_to_parameters(theta-lr*gradient, model.parameters())
+    for path, model in zip(paths, models): assert close(path[-1], torch.cat([p.detach().flatten() for p in model.parameters()]))

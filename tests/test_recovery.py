@@ -9,11 +9,13 @@ from dd_debias.core import BiasedDataset, atomic
 from dd_debias.data import mnist
 from dd_debias.distill import Checkpoint, distill_random, export, load, save
 from dd_debias.dm import distill_dm
+from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import train_encoder
 from dd_debias.experiment import describe, read_records, run, table
 from dd_debias.groups import cluster_weights, group_weights, weigh_groups
 from dd_debias.images import own_images
 from dd_debias.kde import kde_density, kde_weights
+from dd_debias.mtt import distill_mtt, expert_trajectories
 from dd_debias.nets import ConvNet, MLP
 from dd_debias.train import evaluate, train_classifier
 
@@ -78,6 +80,11 @@ WRONG = {
     'image size': (lambda: distill_dm(few.images[..., :15, :15], few.labels, ipc=1), 'size must be a multiple of 8'),
     'sampling': (lambda: distill_dm(*few.xy, sampling='none'), "sampling must be"),
     'augment': (lambda: distill_dm(*few.xy, ipc=1, augment='colour'), "'colour' is none of"),
+    'sampling of gradients': (lambda: distill_dsa(*few.xy, sampling='none'), 'sampling must be'),
+    'weights of trajectories': (lambda: distill_mtt(*few.xy, -torch.ones(100)), 'weights must be finite and non-negative'),
+    'experts of another net': (lambda: distill_mtt(*few.xy, latest=1, experts=lambda *a, net, **kw: short(*a, net=MLP, **kw), **small), 'train them with the same net'),
+    'experts too short': (lambda: distill_mtt(*few.xy, latest=2, experts=short, **small), '1 epochs are too few to go 1 ahead'),
+    'ahead': (lambda: distill_mtt(*few.xy, ahead=0, experts=short, **small), 'ahead must be at least 1'),
     'split': (lambda: color_digits(split='val'), 'split must be'),
     'severity': (lambda: color_digits(severity=9), 'severity must be 1 to 5'),
     'int32 labels': (lambda: train_classifier(few.images, few.labels.int()), r'labels.long\(\)'),
@@ -100,8 +107,36 @@ def test_degenerate_sets_work():
     assert torch.isfinite(train_encoder(x, y, steps=3, batch=8)(x)).all()
     assert len(distill_dm(x, y, ipc=1, steps=2, batch=4, net=partial(ConvNet, width=8))) == 2
 
-def test_a_step_too_long_stops():
-    with pytest.raises(FloatingPointError, match='lower lr'): distill_dm(*few.xy, ipc=1, steps=60, batch=4, lr=1e30, net=MLP)
+small = dict(ipc=1, net=partial(ConvNet, width=4))
+short = partial(expert_trajectories, experts=1, epochs=1, steps=2, batch=8)
+TOO_LONG = {
+    'dm': (lambda **kw: distill_dm(*few.xy, ipc=1, steps=60, batch=4, lr=1e30, net=MLP, **kw), 'lower lr'),
+    'dsa': (lambda **kw: distill_dsa(*few.xy, rounds=1, outer=9, inner=1, lr=1e38, batch=4, **small, **kw), 'lower lr .* or lr_net'),
+    'mtt': (lambda **kw: distill_mtt(*few.xy, student_lr=1e30, latest=1, experts=short, **small, **kw), 'at step 1; lower lr .* or student_lr'),
+    'mtt step size': (lambda **kw: distill_mtt(*few.xy, lr=1., lr_lr=1e9, latest=1, experts=short, **small, **kw), 'learnt step size .* at step .*; lower lr_lr'),
+    'expert': (lambda **kw: distill_mtt(*few.xy, latest=1, experts=partial(short, lr=1e30), **small, **kw), 'an expert is no longer finite after epoch 1; lower lr')}
+
+@pytest.mark.parametrize('name', TOO_LONG)
+def test_a_step_too_long_stops(name, tmp_path):
+    "At once, with a sentence that says what to lower; a checkpoint keeps finite numbers only"
+    call, says = TOO_LONG[name]
+    checkpoint = Checkpoint(tmp_path/'state.safetensors', every=1)
+    with pytest.raises(FloatingPointError, match=says): call(on_step=checkpoint)
+    assert all(v.isfinite().all() for k, v in (checkpoint.state() or {}).items() if k != 'step')
+
+def test_experts_are_found_again(tmp_path):
+    "Killed after the second of three stacks, the third is trained alone"
+    epochs = []
+    train = partial(short, *few.xy, experts=3, net=partial(ConvNet, width=4), cache=tmp_path)
+    def stop(epoch, *_):
+        epochs.append(epoch)
+        if epoch == 3: raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): train(on_step=stop)
+    assert len(left(tmp_path)) == 2
+    again = train(on_step=lambda epoch, *_: epochs.append(epoch))
+    assert epochs == [1, 2, 3, 3] and all(a.equal(b) for a, b in zip(again, train(cache=None)))
+    (tmp_path/left(tmp_path)[0]).write_bytes(b'?')
+    with pytest.raises(ValueError, match='damaged'): train()
 
 def test_damaged_npz(tmp_path):
     np.savez_compressed(tmp_path/'mnist.npz', train_images=np.zeros((60000, 28, 28), np.uint8), train_labels=np.zeros(60000, np.uint8))
