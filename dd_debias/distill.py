@@ -104,7 +104,7 @@ def check_ipc(
                          'lower ipc')
     return have
 
-# %% ../nbs/20_distill.ipynb #57d1a4ca
+# %% ../nbs/20_distill.ipynb #e7b11c9b
 def first_images(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,)
@@ -116,7 +116,6 @@ def first_images(
     seed:int,
 )->Tensor: # (classes*ipc,C,H,W), standardised, sorted by class
     "What a distiller starts from"
-    check_ipc(ipc)
     if init not in ('weighted', 'uniform', 'noise'):
         raise ValueError(f"init must be 'weighted', 'uniform' or 'noise', got {init!r}")
     if init == 'noise':

@@ -7,12 +7,12 @@ Docs: https://dd-debias.github.io/dd-debias/dm.html.md"""
 # %% auto #0
 __all__ = ['Sampler', 'mean_distance', 'distill_dm']
 
-# %% ../nbs/21_dm.ipynb #4fc313aa
+# %% ../nbs/21_dm.ipynb #00e65c0f
 import torch
 from torch import Tensor
 from .augment import siamese_augment
 from .core import channel_stats, check_xyw, class_counts, seeded, standardize, subseed, unstandardize
-from .distill import Distilled, first_images
+from .distill import Distilled, check_ipc, first_images
 from .nets import ConvNet, half, in_blocks
 
 # %% ../nbs/21_dm.ipynb #b2ea703e
@@ -45,7 +45,7 @@ def mean_distance(
     "The squared distance of the means, summed over classes"
     return (real.mean(1)-fake.mean(1)).square().sum()
 
-# %% ../nbs/21_dm.ipynb #f39242db
+# %% ../nbs/21_dm.ipynb #e4230273
 def distill_dm(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -66,6 +66,7 @@ def distill_dm(
 )->Distilled:
     "Distribution matching (Zhao and Bilen, 2021a) with weights (paper, equation 2). Raises FloatingPointError when the loss is no longer a number"
     w = check_xyw(images, labels, weights)
+    check_ipc(ipc)
     if sampling not in ('importance', 'weighted'):
         raise ValueError(f"sampling must be 'importance' or 'weighted', got {sampling!r}")
     device, classes, stats = images.device, len(class_counts(labels)), channel_stats(images, w)

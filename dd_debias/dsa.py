@@ -7,7 +7,7 @@ Docs: https://dd-debias.github.io/dd-debias/dsa.html.md"""
 # %% auto #0
 __all__ = ['class_gradients', 'gradient_distance', 'loops', 'distill_dsa']
 
-# %% ../nbs/22_dsa.ipynb #ec96ba6d
+# %% ../nbs/22_dsa.ipynb #405696e4
 from functools import partial
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,11 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from .augment import batch_augment, siamese_augment
 from .core import channel_stats, check_xyw, class_counts, seeded, standardize, subseed, unstandardize
-from .distill import Distilled, first_images
+from .distill import Distilled, check_ipc, first_images
 from .dm import Sampler
 from .nets import ConvNet
 
-# %% ../nbs/22_dsa.ipynb #97ca1048
+# %% ../nbs/22_dsa.ipynb #b65be2fd
 def class_gradients(
     net:nn.Module,
     images:Tensor, # (C,B,c,h,w) a batch of each class
@@ -42,7 +42,7 @@ def gradient_distance(
     a:dict, # name -> (C,outputs,...)
     b:dict, # the same
 )->Tensor: # ()
-    "One minus the cosine, summed over classes, layers and outputs (Zhao et al., 2021, equation 10)"
+    "One minus the cosine, summed over classes, layers and outputs (Zhao et al., 2021)"
     total = 0.
     for u, v in ((a[k].flatten(2), b[k].flatten(2)) for k in a):
         total = total+(1-(u*v).sum(-1)/(u.norm(dim=-1)*v.norm(dim=-1)+1e-6)).sum()
@@ -56,7 +56,7 @@ def loops(
     published = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
     return published.get(ipc, (min(ipc, 50), max(1, round(500/ipc))))
 
-# %% ../nbs/22_dsa.ipynb #385f11a2
+# %% ../nbs/22_dsa.ipynb #66f63791
 def _train(net, images, labels, *, epochs, lr, augment):
     opt = torch.optim.SGD(net.parameters(), lr=lr)
     for _ in range(epochs):
@@ -89,6 +89,7 @@ def distill_dsa(
 )->Distilled:
     "Gradient matching with siamese augmentation (Zhao and Bilen, 2021b), with weights. Raises FloatingPointError when the images are no longer finite"
     w = check_xyw(images, labels, weights)
+    check_ipc(ipc)
     if sampling not in ('importance', 'weighted'):
         raise ValueError(f"sampling must be 'importance' or 'weighted', got {sampling!r}")
     device, classes, stats = images.device, len(class_counts(labels)), channel_stats(images, w)

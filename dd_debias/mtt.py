@@ -7,7 +7,7 @@ Docs: https://dd-debias.github.io/dd-debias/mtt.html.md"""
 # %% auto #0
 __all__ = ['flat_loss', 'expert_trajectories', 'student_gradient', 'distill_mtt', 'check_experts']
 
-# %% ../nbs/23_mtt.ipynb #6691ed16
+# %% ../nbs/23_mtt.ipynb #71b9326f
 import hashlib, json
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch.func import functional_call, grad, jvp, vjp, vmap
 from torch.nn.utils import parameters_to_vector
 from .augment import batch_augment
 from .core import channel_stats, check_xyw, class_counts, seeded, standardize, subseed, unstandardize
-from .distill import Distilled, first_images, load_tensors, save_tensors
+from .distill import Distilled, check_ipc, first_images, load_tensors, save_tensors
 from .dm import Sampler
 from .nets import ConvNet
 
@@ -122,7 +122,7 @@ def student_gradient(
         pull = pull+turn
     return (path[-1]-target).square().sum()/covered, for_syn, for_lr
 
-# %% ../nbs/23_mtt.ipynb #39e616e0
+# %% ../nbs/23_mtt.ipynb #38ac0c54
 def distill_mtt(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -150,6 +150,7 @@ def distill_mtt(
 )->Distilled: # with the learnt step size
     "Matching training trajectories (Cazenavette et al., 2022), of experts trained by weight. Raises FloatingPointError when the images are no longer finite"
     w = check_xyw(images, labels, weights)
+    check_ipc(ipc)
     device, classes, stats = images.device, len(class_counts(labels)), channel_stats(images, w)
     y_syn = torch.arange(classes, device=device).repeat_interleave(ipc)
     if start is None:
