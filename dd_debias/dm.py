@@ -7,12 +7,12 @@ Docs: https://dd-debias.github.io/dd-debias/dm.html.md"""
 # %% auto #0
 __all__ = ['Sampler', 'mean_distance', 'distill_dm']
 
-# %% ../nbs/21_dm.ipynb #00e65c0f
+# %% ../nbs/21_dm.ipynb #6cd12041
 import torch
 from torch import Tensor
 from .augment import siamese_augment
 from .core import channel_stats, check_xyw, class_counts, seeded, standardize, subseed, unstandardize
-from .distill import Distilled, check_ipc, first_images
+from .distill import Distilled, check_ipc, cut_parts, first_images
 from .nets import ConvNet, half, in_blocks
 
 # %% ../nbs/21_dm.ipynb #b2ea703e
@@ -45,7 +45,7 @@ def mean_distance(
     "The squared distance of the means, summed over classes"
     return (real.mean(1)-fake.mean(1)).square().sum()
 
-# %% ../nbs/21_dm.ipynb #e4230273
+# %% ../nbs/21_dm.ipynb #58950124
 def distill_dm(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -60,6 +60,7 @@ def distill_dm(
     net=ConvNet, # the network whose embeddings are matched, net(channels, classes, size) with .embed
     augment:str='color_crop_cutout_scale_rotate', # siamese augmentation; original authors: the same, with flip for natural images
     sampling:str='importance', # 'importance': draw by weight, plain mean. 'weighted': draw uniformly, weighted mean (equation 2 as written)
+    parts:int=1, # each image is a canvas of parts x parts small ones (multi-formation), see `Distilled`
     init:str='weighted', # initial images: 'weighted' (real ones, drawn by weight), 'uniform' (real ones of positive weight) or 'noise'
     start:dict|None=None, # state to go on from, see `Checkpoint`
     on_step=None, # called as on_step(step, steps, dict(images, velocity, loss)) after each step
@@ -74,9 +75,10 @@ def distill_dm(
     y_real = torch.arange(classes, device=device).repeat_interleave(batch)
     sampler = Sampler(labels, w if sampling == 'importance' else torch.ones_like(w))
     if start is None:
-        syn = first_images(images, labels, w, stats, ipc=ipc, init=init, seed=seed)
+        syn = first_images(images, labels, w, stats, ipc=ipc, parts=parts, init=init, seed=seed)
         start = dict(images=syn, velocity=torch.zeros_like(syn), step=0)
     syn, velocity = start['images'].to(device).clone().requires_grad_(), start['velocity'].to(device).clone()
+    y_seen = y_syn.repeat_interleave(parts**2)
     for step in range(start['step'], steps):
         with seeded(subseed(seed, 'dm', step)):
             psi = net(images.shape[1], classes, images.shape[2]).to(device).requires_grad_(False)
@@ -84,13 +86,13 @@ def distill_dm(
         turn = subseed(seed, 'augment', step)
         real = in_blocks(psi.embed, siamese_augment(standardize(images[idx], stats), y_real, strategy=augment, seed=turn))
         if sampling == 'weighted': real = real*w[idx, None].float()
-        with half(device): fake = psi.embed(siamese_augment(syn, y_syn, strategy=augment, seed=turn))
-        loss = mean_distance(real.view(classes, batch, -1), fake.float().view(classes, ipc, -1))
+        with half(device): fake = psi.embed(siamese_augment(cut_parts(syn, parts), y_seen, strategy=augment, seed=turn))
+        loss = mean_distance(real.unflatten(0, (classes, -1)), fake.float().unflatten(0, (classes, -1)))
         grad, = torch.autograd.grad(loss, syn)
         with torch.no_grad(): syn -= lr*velocity.mul_(momentum).add_(grad)
         if (step % 20 == 19 or step+1 == steps) and not syn.isfinite().all():
             raise FloatingPointError(f'the images are no longer finite at step {step+1}; lower lr (now {lr:g})')
         if on_step: on_step(step+1, steps, dict(images=syn.detach(), velocity=velocity, loss=loss.detach()))
     made = dict(distill='dm', ipc=ipc, seed=seed, steps=steps, lr=lr, momentum=momentum,
-                batch=batch, sampling=sampling, init=init)
-    return Distilled(unstandardize(syn.detach(), stats), y_syn, *stats, augment, made)
+                batch=batch, sampling=sampling, parts=parts, init=init)
+    return Distilled(unstandardize(syn.detach(), stats), y_syn, *stats, augment, made, parts=parts)

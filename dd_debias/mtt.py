@@ -122,7 +122,7 @@ def student_gradient(
         pull = pull+turn
     return (path[-1]-target).square().sum()/covered, for_syn, for_lr
 
-# %% ../nbs/23_mtt.ipynb #38ac0c54
+# %% ../nbs/23_mtt.ipynb #20719261
 def distill_mtt(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -130,8 +130,8 @@ def distill_mtt(
     *,
     ipc:int=10, # images per class
     seed:int=0,
-    steps:int=60, # measured with the next eight, on CMNIST; original authors: 5,000
-    lr:float=3000., # of the images; original authors: 1,000
+    steps:int=60, # measured with the next seven, on CMNIST; original authors: 5,000
+    lr:float=1000., # of the images; original authors: the same. At 3,000 some run off into noise
     lr_lr:float=1e-4, # of the student's step size; original authors: 1e-5
     student_lr:float=.1, # the student's step size at first; original authors: .01
     student_steps:int=8, # of the student; original authors: 10 to 60
@@ -151,6 +151,7 @@ def distill_mtt(
     "Matching training trajectories (Cazenavette et al., 2022), of experts trained by weight. Raises FloatingPointError when the images are no longer finite"
     w = check_xyw(images, labels, weights)
     check_ipc(ipc)
+    if latest < 1 or ahead < 1: raise ValueError(f'latest and ahead must be at least 1, got {latest} and {ahead}')
     device, classes, stats = images.device, len(class_counts(labels)), channel_stats(images, w)
     y_syn = torch.arange(classes, device=device).repeat_interleave(ipc)
     if start is None:
@@ -188,7 +189,6 @@ def check_experts(
     ahead:int,
 ):
     "Raises ValueError unless the experts are of this network and long enough"
-    if latest < 1 or ahead < 1: raise ValueError(f'latest and ahead must be at least 1, got {latest} and {ahead}')
     have = sum(p.numel() for p in model.parameters())
     for path in paths:
         if path.shape[1] != have:

@@ -58,7 +58,7 @@ def train_classifier(
             if on_step: on_step(epoch+1, epochs, dict(loss=loss.detach(), net=model))
     return model.eval()
 
-# %% ../nbs/05_train.ipynb #92b9129d
+# %% ../nbs/05_train.ipynb #e034dfd5
 def accuracy(
     model:nn.Module, # images as stored -> (N,classes)
     test:BiasedDataset,
@@ -83,13 +83,14 @@ def evaluate(
     on_step=None, # called as on_step(network, networks, row) after each network
 )->pd.DataFrame: # one row a network, columns as from `accuracy`, in percent
     "Train `networks` networks from scratch on `data` and test the last state of each"
-    if data.images.device != test.images.device:
-        raise ValueError(f'data is on {data.images.device} and test on {test.images.device}; move one with .to')
+    images, labels = data.xy
+    if images.device != test.images.device:
+        raise ValueError(f'data is on {images.device} and test on {test.images.device}; move one with .to')
     takes = set(inspect.signature(train).parameters)-set(getattr(train, 'keywords', {})) # what the caller fixed stays
     how = {k: v for k, v in getattr(data, 'training', {}).items() if k in takes}
     rows = []
     for i in range(networks):
-        rows.append(accuracy(train(data.images, data.labels, seed=subseed(seed, 'network', i), **how), test))
+        rows.append(accuracy(train(images, labels, seed=subseed(seed, 'network', i), **how), test))
         if on_step: on_step(i+1, networks, rows[-1])
     return pd.DataFrame(rows).rename_axis('network')
 
