@@ -45,7 +45,7 @@ def mean_distance(
     "The squared distance of the means, summed over classes"
     return (real.mean(1)-fake.mean(1)).square().sum()
 
-# %% ../nbs/21_dm.ipynb #58950124
+# %% ../nbs/21_dm.ipynb #2051a634
 def distill_dm(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -60,6 +60,7 @@ def distill_dm(
     net=ConvNet, # the network whose embeddings are matched, net(channels, classes, size) with .embed
     augment:str='color_crop_cutout_scale_rotate', # siamese augmentation; original authors: the same, with flip for natural images
     sampling:str='importance', # 'importance': draw by weight, plain mean. 'weighted': draw uniformly, weighted mean (equation 2 as written)
+    distance=mean_distance, # distance(real (C,B,D), made (C,I,D)), summed over classes
     parts:int=1, # each image is a canvas of parts x parts small ones (multi-formation), see `Distilled`
     init:str='weighted', # initial images: 'weighted' (real ones, drawn by weight), 'uniform' (real ones of positive weight) or 'noise'
     start:dict|None=None, # state to go on from, see `Checkpoint`
@@ -87,7 +88,7 @@ def distill_dm(
         real = in_blocks(psi.embed, siamese_augment(standardize(images[idx], stats), y_real, strategy=augment, seed=turn))
         if sampling == 'weighted': real = real*w[idx, None].float()
         with half(device): fake = psi.embed(siamese_augment(cut_parts(syn, parts), y_seen, strategy=augment, seed=turn))
-        loss = mean_distance(real.unflatten(0, (classes, -1)), fake.float().unflatten(0, (classes, -1)))
+        loss = distance(real.unflatten(0, (classes, -1)), fake.float().unflatten(0, (classes, -1)))
         grad, = torch.autograd.grad(loss, syn)
         with torch.no_grad(): syn -= lr*velocity.mul_(momentum).add_(grad)
         if (step % 20 == 19 or step+1 == steps) and not syn.isfinite().all():
