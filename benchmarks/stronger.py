@@ -8,23 +8,13 @@ import json, sys, time
 from functools import partial
 from pathlib import Path
 import torch
-from torch import Tensor
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
-from dd_debias.dm import distill_dm
+from dd_debias.dm import distill_dm, kernel_distance
 from dd_debias.experiment import append_line, commit
 from dd_debias.kde import weigh_kde
 from dd_debias.nets import ConvNet
 from dd_debias.train import evaluate, train_classifier
-
-def kernel_distance(real:Tensor, made:Tensor)->Tensor:
-    "Maximum mean discrepancy with Gaussian kernels, which compares all moments, as M3D does (Zhang et al., 2024)"
-    apart = lambda a, b: (a.square().sum(2)[:, :, None]+b.square().sum(2)[:, None]-2*a@b.mT).clamp_min(0)
-    across = apart(real, made)
-    scale = across.detach().mean((1, 2), keepdim=True)
-    kernel = lambda d: sum((-d/(scale*width)).exp() for width in (.25, 1, 4))
-    mean = lambda d: (kernel(d)*scale).mean((1, 2)).sum() # scaled, so that gradients are as long as those of the means
-    return mean(apart(real, real))+mean(apart(made, made))-2*mean(across)
 
 SETS = dict(cmnist=cmnist, bg_fmnist=bg_fmnist)
 VARIANTS = {'DM': {}, 'kernel': dict(distance=kernel_distance), 'parts=2': dict(parts=2),

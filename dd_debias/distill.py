@@ -131,7 +131,7 @@ def check_ipc(
                          'lower ipc')
     return have
 
-# %% ../nbs/20_distill.ipynb #c6536dda
+# %% ../nbs/20_distill.ipynb #c95c68d2
 def first_images(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,)
@@ -152,6 +152,9 @@ def first_images(
         with seeded(subseed(seed, 'noise')): noise = torch.randn((int(labels.max())+1)*ipc, *images.shape[1:])
         return noise.to(images.device)
     by = weights if init == 'weighted' else (weights > 0).double()
+    if (fewest := int(check_ipc(ipc, labels, by).min())) < ipc*parts**2:
+        raise ValueError(f'parts: {ipc} images of {parts}x{parts} parts are begun with {ipc*parts**2} real ones of each class, '
+                         f'and one has {fewest} of positive weight; lower parts or ipc')
     return tile_parts(standardize(images[draw_by_weight(labels, by, ipc*parts**2, seed=seed)], stats), parts)
 
 # %% ../nbs/20_distill.ipynb #58d61c27

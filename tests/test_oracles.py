@@ -10,13 +10,16 @@ from torch.func import grad, vmap
 from dd_debias.augment import batch_augment, siamese_augment
 from dd_debias.bias import cmnist, color_digits
 from dd_debias.core import channel_stats, mean_one, seeded, standardize, subseed, to_float
-from dd_debias.distill import draw_by_weight, load_tensors
-from dd_debias.dm import Sampler, distill_dm, mean_distance
+from dd_debias.distill import cut_parts, draw_by_weight, load_tensors
+from dd_debias.dfa import TwoSided, dfa_loss
+from dd_debias.dm import Sampler, distill_dm, kernel_distance, mean_distance
 from dd_debias.dsa import class_gradients, distill_dsa, gradient_distance
-from dd_debias.encoder import embed, train_encoder
+from dd_debias.encoder import embed, gsc_loss, train_encoder
 from dd_debias.kde import kde_density, kde_weights
+from dd_debias.lff import Difficulty, gce_loss
 from dd_debias.mtt import distill_mtt, expert_trajectories, flat_loss, student_gradient
-from dd_debias.nets import LeNet, MLP, VGG11, AlexNet, ConvNet, ResNet18
+from dd_debias.nets import LeNet, MLP, VGG11, AlexNet, ConvNet, ResNet18, Standardized
+from dd_debias.selecmix import contradicting_pairs
 
 @pytest.mark.parametrize('variance', [.01, .1, 1.])
 def test_density_is_scikit_learns(variance):
@@ -112,7 +115,7 @@ def test_any_network_can_be_matched(net):
     assert all(g.isfinite().all() for g in class_gradients(model, x.view(2, 2, 3, 16, 16)).values())
 
 DISTILLERS = {
-    'dm': partial(distill_dm, steps=2, batch=9), 'dsa': partial(distill_dsa, rounds=1, outer=2, inner=1, batch=9),
+    'dm': partial(distill_dm, steps=2, batch=9), 'kernel': partial(distill_dm, steps=2, batch=9, distance=kernel_distance), 'dsa': partial(distill_dsa, rounds=1, outer=2, inner=1, batch=9),
     'mtt': partial(distill_mtt, steps=2, lr=1., lr_lr=0., student_steps=2, latest=1, experts=partial(expert_trajectories, epochs=1, steps=2, batch=9))}
 
 @pytest.mark.parametrize('channels,size,sizes', [(1, 24, (5, 1, 7)), (3, 8, (3, 30)), (4, 16, (4,)*11)])
@@ -123,6 +126,16 @@ def test_any_set_can_be_distilled(name, channels, size, sizes):
     images = torch.randint(256, (len(labels), channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     syn = DISTILLERS[name](images, labels, torch.rand(len(labels), generator=torch.Generator().manual_seed(1)), ipc=1, net=partial(ConvNet, width=4))
     assert syn.images.shape == (len(sizes), channels, size, size) and syn.images.isfinite().all()
+
+@pytest.mark.parametrize('distance', [mean_distance, kernel_distance])
+def test_canvases_are_their_parts(distance):
+    "A step with four parts in an image has the loss of four times as many images, cut from it"
+    train, canvas = color_digits()[:300], torch.randn(10, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    losses = []
+    for images, how in ((canvas, dict(ipc=1, parts=2)), (cut_parts(canvas, 2), dict(ipc=4))):
+        distill_dm(*train.xy, steps=1, batch=9, net=partial(ConvNet, width=8), distance=distance, **how,
+                   start=dict(images=images, velocity=torch.zeros_like(images), step=0), on_step=lambda i, n, s: losses.append(s['loss']))
+    assert torch.isclose(*losses, rtol=1e-5)
 
 def test_experts_are_plain_sgd():
     "Weighted draws, and each step of a stack by itself; a GPU takes the stack's gradients by vmap, which gives the same"
@@ -143,3 +156,34 @@ def test_experts_are_plain_sgd():
                 assert close(by_vmap, gradient)
                 torch.nn.utils.vector_to_parameters(theta-lr*gradient, model.parameters())
     for path, model in zip(paths, models): assert close(path[-1], torch.cat([p.detach().flatten() for p in model.parameters()]))
+
+@pytest.fixture(scope='module')
+def trainers():
+    "What the public code of LfF, DFA and SelecMix makes of the same numbers; the file says which code"
+    return load_tensors(Path(__file__).parent/'fixtures/trainers.safetensors')[0]
+
+def test_lff_is_the_authors(trainers):
+    labels, difficulty = trainers['labels'], Difficulty(trainers['labels'])
+    plain = partial(F.cross_entropy, reduction='none')
+    for i, idx in enumerate(trainers['batches']):
+        b, d = (trainers[k][i].requires_grad_() for k in ('lff_b', 'lff_d'))
+        y = labels[idx]
+        difficulty.note(idx, plain(b, y), plain(d, y))
+        loss = (difficulty.weights(idx)*plain(d, y)+gce_loss(b, y)).mean()
+        assert close(loss, trainers['lff_loss'][i]) and close(torch.stack(torch.autograd.grad(loss, [b, d])), trainers['lff_gradient'][i])
+
+def test_dfa_is_the_authors(trainers):
+    labels, difficulty = trainers['labels'], Difficulty(trainers['labels'])
+    model = TwoSided(*(Standardized(MLP(3, 3, 8, width=5), torch.zeros(3), torch.ones(3)) for _ in range(2))).double()
+    for side, head in zip((model.intrinsic, model.bias), trainers['dfa_heads']):
+        side.net.head.weight.data, side.net.head.bias.data = head[:, :-1], head[:, -1]
+    for i, idx in enumerate(trainers['batches']):
+        z, b = (trainers[k][i].requires_grad_() for k in ('dfa_z', 'dfa_b'))
+        loss = dfa_loss(model, z, b, labels[idx], idx, difficulty, trainers['dfa_partner'][i] if i else None, bias_factor=10.).mean()
+        assert close(loss, trainers['dfa_loss'][i]) and close(torch.stack(torch.autograd.grad(loss, [z, b])), trainers['dfa_gradient'][i])
+
+def test_selecmix_is_the_authors(trainers):
+    z, y = trainers['mix_features'].requires_grad_(), trainers['mix_labels']
+    for same, name in ((True, 'mix_same'), (False, 'mix_other')): assert contradicting_pairs(z, y, same=same).equal(trainers[name])
+    loss = gsc_loss(z, y)
+    assert close(loss, trainers['gsc_loss']) and close(torch.autograd.grad(loss, z)[0], trainers['gsc_gradient'])
