@@ -19,8 +19,7 @@ from torch import Tensor
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 import dd_debias
-from .core import BiasedDataset, atomic, check_images, class_counts, mean_one, png, subplots, to_uint8
-from .groups import bias_for
+from .core import BiasedDataset, atomic, bias_for, check_images, class_counts, mean_one, png, subplots, to_uint8
 from .kde import conflict_share, effective_size, weigh_kde
 
 # %% ../nbs/13_audit.ipynb #914ce537

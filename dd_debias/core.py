@@ -6,8 +6,8 @@ Docs: https://dd-debias.github.io/dd-debias/core.html.md"""
 
 # %% auto #0
 __all__ = ['to_float', 'to_uint8', 'subplots', 'show_images', 'png', 'class_counts', 'check_images', 'BiasedDataset', 'mean_one',
-           'check_xyw', 'channel_stats', 'standardize', 'unstandardize', 'seeded', 'subseed', 'accepts', 'check_device',
-           'atomic']
+           'check_xyw', 'channel_stats', 'standardize', 'unstandardize', 'seeded', 'subseed', 'accepts', 'bias_for',
+           'check_device', 'atomic']
 
 # %% ../nbs/00_core.ipynb #6186f4bc
 import hashlib, inspect, io, os, tempfile
@@ -232,6 +232,16 @@ def subseed(
 def accepts(f, *names)->set:
     "Which of `names` the function, or partial, takes as keywords"
     return {n for n in names if n in inspect.signature(f).parameters}
+
+def bias_for(
+    f, # a weigh function or a trainer, or a partial of one
+    data, # a BiasedDataset, or something without a bias
+)->dict: # keyword arguments
+    "The bias, for an oracle; nothing for any other function. Raises ValueError if an oracle's bias is unknown"
+    if not accepts(f, 'bias') or 'bias' in getattr(f, 'keywords', {}): return {}
+    if getattr(data, 'bias', None) is None:
+        raise ValueError(f"{getattr(f, 'func', f).__name__} needs a set whose bias is known")
+    return dict(bias=data.bias)
 
 def check_device(
     device:str, # such as 'cpu' or 'cuda:1'

@@ -17,12 +17,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 import dd_debias
-from .core import BiasedDataset, accepts, atomic, check_device, png, show_images, subplots, to_uint8
+from .core import BiasedDataset, accepts, atomic, bias_for, check_device, png, show_images, subplots, to_uint8
 from .bias import color_digits
 from .distill import Checkpoint, Distilled, distill_random, hooks, load, load_tensors, save, save_tensors
 from .dm import distill_dm
 from .encoder import ResNetEncoder
-from .groups import bias_for, weigh_groups
+from .groups import weigh_groups
 from .kde import conflict_share, weigh_kde
 from .mtt import expert_trajectories
 from .nets import ConvNet
@@ -43,7 +43,7 @@ def describe(
     takes = inspect.signature(f).parameters
     if (unknown := sorted(set(given)-set(takes))): raise ValueError(f'{f.__name__} takes no argument {unknown[0]!r}')
     ours = f.__module__.startswith(('dd_debias.', 'torch'))
-    hidden = {'seed', 'weights', 'start', 'on_step', 'on_expert', 'on_skip', 'stats', 'split', *(['root', 'cache'] if ours else [])}
+    hidden = {'seed', 'seeds', 'together', 'bias', 'weights', 'start', 'on_step', 'on_expert', 'on_skip', 'stats', 'split', *(['root', 'cache'] if ours else [])}
     values = {k: p.default for k, p in takes.items() if p.default is not p.empty} | given
     def plain(k, v):
         if callable(v): return describe(v)
