@@ -30,13 +30,14 @@ class TwoSided(nn.Module):
             old = side.net.head
             side.net.head = nn.Linear(2*old.in_features, old.out_features).to(old.weight.device)
 
-    def embed(self, images:Tensor)->Tensor: # (N,D)
-        "What the intrinsic encoder makes of images"
-        return self.intrinsic.net.embed(standardize(images, (self.intrinsic.mean, self.intrinsic.std)))
+    @property
+    def net(self)->nn.Module:
+        "The intrinsic network; `.net.embed` takes standardised images, as that of any other trainer's model"
+        return self.intrinsic.net
 
     def forward(self, images:Tensor)->Tensor: # (N,classes)
         x = standardize(images, (self.intrinsic.mean, self.intrinsic.std))
-        return self.intrinsic.net.head(torch.cat([self.intrinsic.net.embed(x), self.bias.net.embed(x)], 1))
+        return self.net.head(torch.cat([self.net.embed(x), self.bias.net.embed(x)], 1))
 
 # %% ../nbs/31_dfa.ipynb #819db748
 def dfa_loss(
@@ -84,7 +85,7 @@ def train_dfa(
     augment:str='', # one of these for each batch, see `batch_augment`; '' for none
     stats:tuple|None=None, # mean (C,) and std (C,) to standardise with; None: those of the weighted images
     on_step=None, # called as on_step(epoch, epochs, dict(loss, net, difficulty)) after each epoch
-)->TwoSided: # takes images as they are stored; .embed gives the intrinsic embedding
+)->TwoSided: # takes images as they are stored; .net.embed gives the intrinsic embedding of standardised ones
     "Disentangled feature augmentation (Lee et al., 2021). Raises FloatingPointError when the loss is no longer a number"
     w = check_xyw(images, labels, weights).float()
     stats = channel_stats(images, w) if stats is None else stats

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, jvp, vjp, vmap
 from torch.nn.utils import parameters_to_vector
 from .augment import batch_augment
-from .core import channel_stats, check_xyw, class_counts, seeded, standardize, subseed, unstandardize
+from .core import accepts, channel_stats, check_xyw, class_counts, seeded, standardize, subseed, unstandardize
 from .distill import Distilled, check_ipc, first_images, load_tensors, save_tensors
 from .dm import Sampler
 from .nets import ConvNet
@@ -139,7 +139,7 @@ def distill_mtt(
     ahead:int=1, # epochs of the expert that the student is to cover; original authors: 2 or 3
     latest:int=4, # the student starts from one of the first `latest` epochs; original authors: 2 to 40
     net=partial(ConvNet, width=32), # net(channels, classes, size); original authors: width 128
-    experts=expert_trajectories, # experts(images, labels, weights, *, seed, net, cache, on_step)
+    experts=expert_trajectories, # experts(images, labels, weights, *, seed, net, on_step), and cache if it keeps them
     momentum:float=.5, # of images and step size; original authors
     augment:str='color_crop_cutout_scale_rotate', # one operation for each step of the student
     init:str='weighted', # initial images: 'weighted' (real ones, drawn by weight), 'uniform' (real ones of positive weight) or 'noise'
@@ -158,7 +158,8 @@ def distill_mtt(
         syn = first_images(images, labels, w, stats, ipc=ipc, init=init, seed=seed)
         start = dict(images=syn, velocity=torch.zeros_like(syn), lr=torch.tensor(student_lr), lr_velocity=torch.zeros(()), step=0)
     syn, velocity, alpha, alpha_velocity = (start[k].to(device).clone() for k in ('images', 'velocity', 'lr', 'lr_velocity'))
-    paths = experts(images, labels, weights, seed=subseed(seed, 'experts'), net=net, cache=cache, on_step=on_expert)
+    kept = dict(cache=cache) if accepts(experts, 'cache') else {}
+    paths = experts(images, labels, weights, seed=subseed(seed, 'experts'), net=net, on_step=on_expert, **kept)
     with seeded(seed): model = net(images.shape[1], classes, images.shape[2]).to(device)
     check_experts(paths, model, latest, ahead)
     loss_of, size = flat_loss(model), min(student_batch or len(syn), len(syn))
