@@ -1,0 +1,60 @@
+"""What the judge costs, and what other networks make of a set. Adds lines to results/judge.jsonl and results/across.jsonl.
+
+    DD_DEBIAS_DATA=.data python benchmarks/judge.py        # twenty networks on a hundred images, as one stack and one after the other
+    DD_DEBIAS_DATA=.data python benchmarks/judge.py across # six architectures on the recorded sets, half an hour on one core"""
+import contextlib, json, platform, sys, time
+from functools import partial
+from pathlib import Path
+import torch
+import dd_debias.train
+from dd_debias.bias import cmnist
+from dd_debias.distill import load
+from dd_debias.experiment import append_line, commit, read_records
+from dd_debias.judge import evaluate_across
+from dd_debias.nets import ConvNet, LeNet, MLP
+from dd_debias.train import train_classifier
+
+RESULTS = Path(__file__).resolve().parents[1]/'results'
+NETS = {'ConvNet, width 128': ConvNet, 'ConvNet, width 32': partial(ConvNet, width=32), 'LeNet': LeNet, 'MLP': MLP}
+
+def add(name, line):
+    line = json.dumps(dict(line, threads=torch.get_num_threads(), torch=torch.__version__, commit=commit()))
+    print(line, flush=True)
+    append_line(RESULTS/name, line)
+
+def kept_sets():
+    "The recorded sets of the headline: DM without and with weights, the first seed"
+    runs = read_records(RESULTS/'cmnist.jsonl')
+    for method, name in {'dm': 'DM', 'dm+kde': 'DM + KDE'}.items():
+        found = runs[(runs.method == method) & (runs['data.conflict'] == .05) & (runs['distill.ipc'] == 10) & (runs.seed == 0)]
+        yield name, load(RESULTS/found.name.iloc[-1]/'distilled.safetensors')
+
+def cost(networks=20):
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    syn, test = next(kept_sets())[1].to(device), cmnist(split='test')[:1000].to(device)
+    seeds = tuple(range(networks))
+    for name, net in NETS.items():
+        train = partial(train_classifier, *syn.xy, net=net, **syn.training)
+        def timed(f):
+            f(1) # once, for what is set up once
+            clock = time.perf_counter()
+            models = f(10)
+            if device == 'cuda': torch.cuda.synchronize()
+            return models, time.perf_counter()-clock
+        stack, alone = (lambda e: train(seeds=seeds, epochs=e)), (lambda e: [train(seed=s, epochs=e) for s in seeds])
+        (_, stack_seconds), (_, alone_seconds) = timed(stack), timed(alone)
+        exact, dd_debias.train.half = dd_debias.train.half, lambda device: contextlib.nullcontext() # in float32
+        with torch.no_grad(): a, b = ([m.net((test.images/255-m.mean)/m.std) for m in f(3)] for f in (stack, alone))
+        dd_debias.train.half = exact
+        add('judge.jsonl', dict(net=name, networks=networks, images=len(syn), steps=10, alone_seconds=round(alone_seconds, 2), stack_seconds=round(stack_seconds, 2),
+                                ratio=round(alone_seconds/stack_seconds, 2), apart=max(((x-y).norm()/y.norm()).item() for x, y in zip(a, b)),
+                                device=torch.cuda.get_device_name() if device == 'cuda' else platform.machine()))
+
+def across():
+    test = cmnist(split='test')
+    for name, syn in kept_sets():
+        scores = evaluate_across(syn, test, train=partial(train_classifier, epochs=300))
+        for net, rows in scores.groupby('net', sort=False):
+            add('across.jsonl', dict(set=name, net=net, **{k: rows[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')}))
+
+if __name__ == '__main__': across() if 'across' in sys.argv[1:] else cost()
