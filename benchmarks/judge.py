@@ -15,6 +15,7 @@ from dd_debias.nets import ConvNet, LeNet, MLP
 from dd_debias.train import train_classifier
 
 RESULTS = Path(__file__).resolve().parents[1]/'results'
+STEPS = 3
 NETS = {'ConvNet, width 128': ConvNet, 'ConvNet, width 32': partial(ConvNet, width=32), 'LeNet': LeNet, 'MLP': MLP}
 
 def add(name, line):
@@ -38,16 +39,17 @@ def cost(networks=20):
         def timed(f):
             f(1) # once, for what is set up once
             clock = time.perf_counter()
-            models = f(10)
+            models = f(STEPS)
             if device == 'cuda': torch.cuda.synchronize()
             return models, time.perf_counter()-clock
         stack, alone = (lambda e: train(seeds=seeds, epochs=e)), (lambda e: [train(seed=s, epochs=e) for s in seeds])
         (_, stack_seconds), (_, alone_seconds) = timed(stack), timed(alone)
-        exact, dd_debias.train.half = dd_debias.train.half, lambda device: contextlib.nullcontext() # in float32
-        with torch.no_grad(): a, b = ([m.net((test.images/255-m.mean)/m.std) for m in f(3)] for f in (stack, alone))
-        dd_debias.train.half = exact
-        add('judge.jsonl', dict(net=name, networks=networks, images=len(syn), steps=10, alone_seconds=round(alone_seconds, 2), stack_seconds=round(stack_seconds, 2),
-                                ratio=round(alone_seconds/stack_seconds, 2), apart=max(((x-y).norm()/y.norm()).item() for x, y in zip(a, b)),
+        autocast, dd_debias.train.half = dd_debias.train.half, lambda device: contextlib.nullcontext() # in float32
+        pairs = list(zip(stack(1), alone(1)))
+        with torch.no_grad(): apart = max(((a(test.images)-b(test.images)).norm()/b(test.images).norm()).item() for a, b in pairs)
+        dd_debias.train.half = autocast
+        add('judge.jsonl', dict(net=name, networks=networks, images=len(syn), steps=STEPS, alone_seconds=round(alone_seconds, 2), stack_seconds=round(stack_seconds, 2),
+                                ratio=round(alone_seconds/stack_seconds, 2), apart=apart,
                                 device=torch.cuda.get_device_name() if device == 'cuda' else platform.machine()))
 
 def across():

@@ -224,7 +224,7 @@ def sweep(
 def read_records(
     *paths, # .jsonl files, or folders of them
 )->pd.DataFrame: # one row a run; nested entries have dotted names, such as distill.ipc
-    "Recorded runs. The last record of a name counts"
+    "Recorded runs. The last record of a name counts. Methods are called such as full, dm, dm+kde, and dm/dfa where the judge trains by DFA"
     files = [f for p in map(Path, paths or ['results']) for f in (sorted(p.glob('*.jsonl')) if p.is_dir() else [p])]
     lines = [json.loads(line) for f in files for line in f.read_text().splitlines() if line.strip()]
     d = pd.json_normalize([r for r in lines if 'accuracy' in r]) # other measurements may lie in the same folder
@@ -233,7 +233,8 @@ def read_records(
     d.insert(0, 'dataset', short('data.function'))
     distilled = short('distill.function').str.removeprefix('distill_').fillna('full')
     weighed = short('weigh.function').str.removeprefix('weigh_').fillna('')
-    d.insert(1, 'method', (distilled+'+'+weighed).str.rstrip('+'))
+    trained = short('judge.train.function').str.removeprefix('train_').fillna('').replace('classifier', '')
+    d.insert(1, 'method', (distilled+'+'+weighed).str.rstrip('+').str.cat(trained, '/').str.rstrip('/'))
     return d.drop_duplicates('name', keep='last')
 
 def table(

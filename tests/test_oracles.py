@@ -1,9 +1,12 @@
-"Numbers from outside: scikit-learn, plain loops, the paper's counts"
+"Numbers from outside: scikit-learn, SciPy, plain loops, the paper's counts"
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+import pandas as pd
 import pytest, torch
 import torch.nn.functional as F
 from conftest import needs
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KernelDensity
 from torch.func import grad, vmap
@@ -15,11 +18,14 @@ from dd_debias.dfa import TwoSided, dfa_loss
 from dd_debias.dm import Sampler, distill_dm, kernel_distance, mean_distance
 from dd_debias.dsa import class_gradients, distill_dsa, gradient_distance
 from dd_debias.encoder import embed, gsc_loss, train_encoder
+from dd_debias.groupdro import train_groupdro
+from dd_debias.judge import interval
 from dd_debias.kde import kde_density, kde_weights
 from dd_debias.lff import Difficulty, gce_loss
 from dd_debias.mtt import distill_mtt, expert_trajectories, flat_loss, student_gradient
 from dd_debias.nets import LeNet, MLP, VGG11, AlexNet, ConvNet, ResNet18, Standardized
 from dd_debias.selecmix import contradicting_pairs
+from dd_debias.train import accuracy, by_group, evaluate, train_classifier
 
 @pytest.mark.parametrize('variance', [.01, .1, 1.])
 def test_density_is_scikit_learns(variance):
@@ -187,3 +193,67 @@ def test_selecmix_is_the_authors(trainers):
     for same, name in ((True, 'mix_same'), (False, 'mix_other')): assert contradicting_pairs(z, y, same=same).equal(trainers[name])
     loss = gsc_loss(z, y)
     assert close(loss, trainers['gsc_loss']) and close(torch.autograd.grad(loss, z)[0], trainers['gsc_gradient'])
+
+class Double(torch.nn.Module):
+    "A network in float64, where rounding decides no rectifier"
+    def __init__(self, net, *shape):
+        super().__init__()
+        self.inner = net(*shape).double()
+    def forward(self, x): return self.inner(x.double())
+
+@pytest.mark.parametrize('net,sampling', [(partial(ConvNet, width=8), 'importance'), *((n, 'weighted') for n in (partial(ConvNet, width=8), MLP, LeNet, AlexNet, VGG11, ResNet18))])
+def test_a_stack_is_its_networks(net, sampling, monkeypatch):
+    "Each network of a stack is what it would be if trained by itself, within rounding"
+    monkeypatch.setattr('dd_debias.train.half', lambda device: nullcontext())
+    images, labels = color_digits()[:12].images, torch.arange(12)%3
+    w = mean_one(torch.rand(12, generator=torch.Generator().manual_seed(1)), labels)
+    quick = partial(train_classifier, images, labels, w, net=partial(Double, net), epochs=1, batch=6, sampling=sampling)
+    for alone, stacked in zip([quick(seed=s) for s in (3, 4)], quick(seeds=(3, 4))):
+        assert all(close(b, a) for a, b in zip(alone.parameters(), stacked.parameters()))
+
+def test_evaluate_together():
+    "The same rows, in the same order"
+    train, test = color_digits()[:100], color_digits(split='test')
+    judge = partial(evaluate, train, test, train=partial(train_classifier, net=MLP, epochs=3), networks=3)
+    assert (judge(together=True)-judge(together=False)).abs().max().max() < 1
+
+def test_groups_are_counted():
+    "Accuracy of every group, and how far they are apart, counted by a plain loop"
+    test = color_digits(split='test')
+    model = train_classifier(*color_digits()[:300].xy, net=MLP, epochs=5)
+    with torch.no_grad(): right = model(test.images).argmax(1) == test.labels
+    naive = [[100*sum(r for r, y, b in zip(right.tolist(), test.labels, test.bias) if (y, b) == (c, g))/int(((test.labels == c) & (test.bias == g)).sum())
+              for g in range(10)] for c in range(10)]
+    assert torch.allclose(by_group(right, test), torch.tensor(naive).double())
+    row, spread = accuracy(model, test), [max(g)-min(g) for g in naive]
+    assert row['worst_group'] == pytest.approx(min(map(min, naive))) and row['deo_max'] == pytest.approx(max(spread)) and row['deo_mean'] == pytest.approx(sum(spread)/10)
+
+def test_interval_is_students():
+    seeds = [pd.DataFrame({'all': a}) for a in ([80., 82, 84], [90., 91, 92], [70., 71, 72])]
+    found, means = interval(*seeds, level=.9).loc['all'], torch.tensor([82., 91, 71])
+    low, high = student.interval(.9, 2, means.mean(), means.std()/3**.5)
+    assert found.low == pytest.approx(low, rel=1e-5) and found.high == pytest.approx(high, rel=1e-5) and found.networks == 9
+
+def test_groupdro_is_the_plain_loop(monkeypatch):
+    "Sagawa et al., algorithm 1, group by group"
+    monkeypatch.setattr('dd_debias.train.half', lambda device: nullcontext())
+    monkeypatch.setattr('dd_debias.groupdro.half', lambda device: nullcontext())
+    train, net, rate, seed = color_digits()[:60], partial(ConvNet, width=4), .5, 2
+    w = torch.ones(60)
+    model = train_groupdro(*train.xy, bias=train.bias, seed=seed, net=net, rate=rate, epochs=1, batch=20)
+    stats = channel_stats(train.images, w)
+    groups = sorted({(y, b) for y, b in zip(train.labels.tolist(), train.bias.tolist())})
+    member = torch.tensor([groups.index(g) for g in zip(train.labels.tolist(), train.bias.tolist())])
+    with seeded(subseed(seed, 'groupdro')):
+        naive = net(3, 10, 16)
+        order = (1/member.bincount()[member].float()).multinomial(60, replacement=True)
+    opt, q = torch.optim.Adam(naive.parameters(), lr=.001), torch.ones(len(groups))/len(groups)
+    for idx in order.split(20):
+        losses = F.cross_entropy(naive(standardize(train.images[idx], stats)), train.labels[idx], reduction='none')
+        mean = [losses[member[idx] == g].mean() if (member[idx] == g).any() else torch.tensor(0.) for g in range(len(groups))]
+        q = torch.stack([p*(rate*m.detach()).exp() for p, m in zip(q, mean)])
+        q = q/q.sum()
+        opt.zero_grad()
+        sum(p*m for p, m in zip(q, mean)).backward()
+        opt.step()
+    assert all(close(a, b) for a, b in zip(model.net.parameters(), naive.parameters()))

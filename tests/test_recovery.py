@@ -12,9 +12,11 @@ from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import train_encoder
 from dd_debias.experiment import describe, read_records, run, table
+from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import cluster_weights, group_weights, weigh_groups
 from dd_debias.images import own_images
 from dd_debias.kde import kde_density, kde_weights
+from dd_debias.judge import interval
 from dd_debias.mtt import distill_mtt, expert_trajectories
 from dd_debias.nets import ConvNet, MLP
 from dd_debias.train import evaluate, train_classifier
@@ -57,6 +59,8 @@ def test_resume_at_every_step():
 few = color_digits()[:100]
 features = torch.nn.functional.normalize(torch.randn(100, 8, generator=torch.Generator().manual_seed(0)), dim=1)
 
+def with_batch_norm(channels, classes, size): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(channels*size*size), torch.nn.Linear(channels*size*size, classes))
+
 WRONG = {
     'lengths': (lambda: distill_dm(few.images, few.labels[:50]), 'images and labels must have the same length'),
     'no images': (lambda: distill_dm(few.images[:0], few.labels[:0]), 'labels must be a non-empty'),
@@ -94,6 +98,11 @@ WRONG = {
     'oblong images': (lambda: train_encoder(few.images[..., :8], few.labels), 'images must be square'),
     'meta device': (lambda: distill_dm(few.images.to('meta'), few.labels), 'images are on meta and labels on cpu'),
     'lambda': (lambda: describe(lambda images: images), 'cannot be recorded; define it with def'),
+    'sampling of a trainer': (lambda: train_classifier(*few.xy, sampling='none', net=MLP), "sampling must be 'weighted' or 'importance'"),
+    'stack with buffers': (lambda: train_classifier(*few.xy, seeds=(0, 1), net=with_batch_norm), 'train with one seed at a time'),
+    'bias too short': (lambda: train_groupdro(*few.xy, bias=few.bias[:5]), 'bias must be one number per sample'),
+    'oracle without bias': (lambda: evaluate(distill_random(*few.xy, ipc=1), few, train=train_groupdro), 'train_groupdro needs a set whose bias is known'),
+    'no scores': (lambda: interval(), 'scores: give the result of evaluate'),
     'no such argument': (lambda: describe(partial(distill_dm, ipcs=3)), "takes no argument 'ipcs'"),
 }
 
