@@ -175,7 +175,7 @@ def main_run(argv):
     parts['judge'] = partial(parts['judge'], train=train)
     record = run(**parts, seed=args['seed'], device=args['device'], out=args['out'], show_progress=True)
     scores = pd.DataFrame(record['accuracy'])
-    print(f'accuracy in percent over {len(scores)} networks')
+    print(f'accuracy in percent over {len(scores)} networks; deo: how far the groups of a class are apart')
     for k in scores.columns[~scores.columns.str.startswith('class_')]:
         print(f"{k.replace('_', ' '):12} {scores[k].mean():5.1f} ± {scores[k].std(ddof=0):.1f}")
     if 'conflicting' not in scores:

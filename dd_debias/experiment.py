@@ -186,7 +186,8 @@ def run(
             resumable = {}
             if accepts(distill, 'start'):
                 resumable = dict(start=checkpoint.state(), on_step=hooks(bar('distill'), checkpoint))
-            experts = dict(cache=Path(out)/'experts', on_expert=bar('experts')) if accepts(distill, 'on_expert') else {}
+            offered = dict(cache=Path(out)/'experts', on_expert=bar('experts'))
+            experts = {k: offered[k] for k in accepts(distill, *offered)}
             syn = replace(distill(*train.xy, weights, seed=seed, **resumable, **experts), config=config)
             with atomic(folder/'sheet.png') as f: f.write_bytes(png(syn.sheet()))
             save(syn, made)

@@ -97,7 +97,7 @@ def weigh_lff(
     *,
     seed:int=0,
     net=ConvNet, # both networks, see `train_lff`
-    epochs:int=5, # passes over the set; more, and both networks know it by heart (the figure above)
+    epochs:int=2, # passes over the set: some hundred steps, since later both networks know it by heart (ours, the figure above)
     lr:float=.001, # of Adam
     batch:int=256,
     on_step=None, # passed to `train_lff`
