@@ -1,7 +1,7 @@
 """What the judge costs, and what other networks make of a set. Adds lines to results/judge.jsonl and results/across.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/judge.py        # twenty networks on a hundred images, as one stack and one after the other
-    DD_DEBIAS_DATA=.data python benchmarks/judge.py across # six architectures on the recorded sets, half an hour on one core"""
+    DD_DEBIAS_DATA=.data python benchmarks/judge.py across # six architectures on the recorded sets, a quarter of an hour on one core"""
 import contextlib, json, platform, sys, time
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,7 @@ def cost(networks=20):
 def across():
     test = cmnist(split='test')
     for name, syn in kept_sets():
-        scores = evaluate_across(syn, test, train=partial(train_classifier, epochs=300))
+        scores = evaluate_across(syn, test, train=partial(train_classifier, epochs=100))
         for net, rows in scores.groupby('net', sort=False):
             add('across.jsonl', dict(set=name, net=net, **{k: rows[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')}))
 
