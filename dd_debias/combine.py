@@ -85,6 +85,7 @@ def trainer_experts(
         paths.append(torch.stack(path))
     return paths
 
+# %% ../nbs/34_combine.ipynb #d0b7a5f7
 def distill_mtt_surrogate(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1

@@ -91,6 +91,7 @@ def train_groupdro(
             state=dict(net=model, q=q, groups=groups))
     return model.eval()
 
+# %% ../nbs/33_groupdro.ipynb #655faafc
 def train_clusterdro(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1

@@ -14,17 +14,17 @@ from dd_debias.augment import batch_augment, siamese_augment
 from dd_debias.bias import cmnist, color_digits
 from dd_debias.core import channel_stats, mean_one, seeded, standardize, subseed, to_float
 from dd_debias.distill import cut_parts, draw_by_weight, load_tensors
-from dd_debias.dfa import TwoSided, dfa_loss
+from dd_debias.dfa import TwoSided, dfa_loss, train_dfa
 from dd_debias.dm import Sampler, distill_dm, kernel_distance, mean_distance
 from dd_debias.dsa import class_gradients, distill_dsa, gradient_distance
 from dd_debias.encoder import embed, gsc_loss, train_encoder
-from dd_debias.groupdro import train_groupdro
+from dd_debias.groupdro import train_clusterdro, train_groupdro, train_reweighted
 from dd_debias.judge import interval
 from dd_debias.kde import kde_density, kde_weights
-from dd_debias.lff import Difficulty, gce_loss
+from dd_debias.lff import Difficulty, gce_loss, train_lff
 from dd_debias.mtt import distill_mtt, expert_trajectories, flat_loss, student_gradient
 from dd_debias.nets import LeNet, MLP, VGG11, AlexNet, ConvNet, ResNet18, Standardized
-from dd_debias.selecmix import contradicting_pairs
+from dd_debias.selecmix import contradicting_pairs, train_selecmix
 from dd_debias.train import accuracy, by_group, evaluate, train_classifier
 
 @pytest.mark.parametrize('variance', [.01, .1, 1.])
@@ -132,6 +132,20 @@ def test_any_set_can_be_distilled(name, channels, size, sizes):
     images = torch.randint(256, (len(labels), channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     syn = DISTILLERS[name](images, labels, torch.rand(len(labels), generator=torch.Generator().manual_seed(1)), ipc=1, net=partial(ConvNet, width=4))
     assert syn.images.shape == (len(sizes), channels, size, size) and syn.images.isfinite().all()
+
+TRAINERS = {f.__name__: partial(f, net=partial(ConvNet, width=4), epochs=2, batch=9) for f in (train_classifier, train_lff, train_dfa, train_selecmix, train_reweighted, train_clusterdro, train_groupdro)}
+
+@pytest.mark.parametrize('channels,size,sizes', [(1, 24, (5, 1, 7)), (3, 8, (3, 30)), (4, 16, (4,)*11)])
+@pytest.mark.parametrize('name', TRAINERS)
+def test_any_set_can_be_trained_on(name, channels, size, sizes):
+    "And by each trainer with some of its images weighing nothing"
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    images = torch.randint(256, (len(labels), channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    weights = torch.ones(len(labels))
+    weights[0] = 0
+    known = dict(bias=labels%2) if name == 'train_groupdro' else {}
+    out = TRAINERS[name](images, labels, weights, **known)(images)
+    assert out.shape == (len(labels), len(sizes)) and out.isfinite().all()
 
 @pytest.mark.parametrize('distance', [mean_distance, kernel_distance])
 def test_canvases_are_their_parts(distance):

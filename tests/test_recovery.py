@@ -217,6 +217,13 @@ def test_unknown_bias(tmp_path):
     with pytest.raises(ValueError, match='needs a set whose bias is known'): run(unlabelled_digits, weigh=weigh_groups, out=tmp_path/'no')
     assert not (tmp_path/'no').exists()
 
+def test_an_oracle_among_trainers(tmp_path):
+    "The judge gives it the bias of the set it trains on, and of nothing that is synthetic"
+    judge = partial(evaluate, train=partial(train_groupdro, epochs=1, net=MLP), networks=1)
+    record = run(color_digits, None, None, judge, out=tmp_path)
+    assert record['name'].startswith('color_digits-c0.05-plain-full-s0-') and 'bias' not in record['judge']['train'] and len(record['accuracy']['deo_max']) == 1
+    with pytest.raises(ValueError, match='needs a set whose bias is known'): run(color_digits, partial(distill_random, ipc=1), None, judge, out=tmp_path)
+
 def test_other_runs_are_not_averaged(tmp_path):
     "Records of one cell that differ in more than the seed are not pooled"
     quick = partial(run, partial(color_digits, conflict=.05), weigh=None, out=tmp_path, judge=partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1))
