@@ -188,6 +188,8 @@ def evaluate(
     takes = set(inspect.signature(train).parameters)-set(getattr(train, 'keywords', {})) # what the caller fixed stays
     how = {k: v for k, v in getattr(data, 'training', {}).items() if k in takes} | bias_for(train, data)
     seeds, rows = [subseed(seed, 'network', i) for i in range(networks)], []
+    if together and not accepts(train, 'seeds'):
+        raise ValueError(f"together: {getattr(train, 'func', train).__name__} trains one network at a time; leave it out")
     if pays(train, images) if together is None else together: models = train(images, labels, seeds=seeds, **how)
     else: models = (train(images, labels, seed=s, **how) for s in seeds)
     for model in models:

@@ -102,6 +102,7 @@ WRONG = {
     'stack with buffers': (lambda: train_classifier(*few.xy, seeds=(0, 1), net=with_batch_norm), 'train with one seed at a time'),
     'bias too short': (lambda: train_groupdro(*few.xy, bias=few.bias[:5]), 'bias must be one number per sample'),
     'oracle without bias': (lambda: evaluate(distill_random(*few.xy, ipc=1), few, train=train_groupdro), 'train_groupdro needs a set whose bias is known'),
+    'together': (lambda: evaluate(few, few, train=train_groupdro, together=True), 'together: train_groupdro trains one network at a time'),
     'no scores': (lambda: interval(), 'scores: give the result of evaluate'),
     'no such argument': (lambda: describe(partial(distill_dm, ipcs=3)), "takes no argument 'ipcs'"),
 }
