@@ -1,7 +1,8 @@
-"""What the judge costs, and what other networks make of a set. Adds lines to results/judge.jsonl and results/across.jsonl.
+"""What the judge costs, what other networks make of a set, and what the sets themselves show. Adds lines to results/judge.jsonl, across.jsonl and shown.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/judge.py        # twenty networks on a hundred images, as one stack and one after the other
-    DD_DEBIAS_DATA=.data python benchmarks/judge.py across # six architectures on the recorded sets, a quarter of an hour on one core"""
+    DD_DEBIAS_DATA=.data python benchmarks/judge.py across # six architectures on the recorded sets, a quarter of an hour on one core
+    DD_DEBIAS_DATA=.data python benchmarks/judge.py shown  # how many images of the recorded sets show another class's colour"""
 import contextlib, json, platform, sys, time
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import dd_debias.train
 from dd_debias.bias import cmnist
 from dd_debias.distill import load
 from dd_debias.experiment import append_line, commit, read_records
-from dd_debias.judge import evaluate_across
+from dd_debias.judge import bias_reader, conflict_shown, evaluate_across
 from dd_debias.nets import ConvNet, LeNet, MLP
 from dd_debias.train import train_classifier
 
@@ -59,4 +60,9 @@ def across():
         for net, rows in scores.groupby('net', sort=False):
             add('across.jsonl', dict(set=name, net=net, **{k: rows[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')}))
 
-if __name__ == '__main__': across() if 'across' in sys.argv[1:] else cost()
+def shown():
+    reader, right = bias_reader(cmnist(split='test'))
+    for path in sorted(RESULTS.glob('cmnist-*/distilled.safetensors')):
+        add('shown.jsonl', dict(name=path.parent.name, shown=round(conflict_shown(load(path), reader), 3), reader_percent=round(right, 1)))
+
+if __name__ == '__main__': dict(across=across, shown=shown).get(sys.argv[-1], cost)()
