@@ -27,7 +27,7 @@ def test_recorded():
         plain, weighted = five(distiller), five(f'{distiller}+kde')
         assert min(count[plain], count[weighted]) >= 3 and mean[weighted] >= mean[plain]+40, distiller
     networks = d[(d.dataset == 'cmnist') & (d['distill.ipc'] == 10)].groupby('method')['accuracy.all'].apply(lambda runs: {len(a) for a in runs})
-    assert all(n == ({5} if m.split('+')[0] in ('dm', 'random') else {2}) for m, n in networks.items()), networks
+    assert all(n == ({5} if m in ('dm', 'dm+kde', 'dm+groups', 'random+kde') else {2}) for m, n in networks.items()), networks
 
 def test_recorded_trainers():
     "On the whole set debiased trainers beat plain training; on what was distilled without weights none of them comes near distilling with weights"
