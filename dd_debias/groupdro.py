@@ -86,7 +86,7 @@ def train_groupdro(
             with half(x.device): out = model.net(x).float()
             losses = total(idx, F.cross_entropy(out, labels[idx], reduction='none'))/total(idx, torch.ones_like(idx, dtype=out.dtype)).clamp_min(1)
             q.copy_(lean(q, losses.detach(), rate))
-            return descend(opt, q.clone()@losses)
+            return descend(opt, q@losses)
         fit(update, images, evenly, stats=stats, epochs=epochs, batch=batch, lr=lr, augment=augment, sampling='importance', on_step=on_step,
             state=dict(net=model, q=q, groups=groups))
     return model.eval()

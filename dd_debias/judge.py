@@ -35,8 +35,8 @@ def bias_reader(
     test:BiasedDataset, # bias known, and independent of the label
     *,
     seed:int=0,
-    net=partial(ConvNet, width=16), # net(channels, classes, size); an MLP says the same, but `GlanceEncoder` takes the noise of synthetic images for grain (measured)
-    steps:int=300, # enough for colours; scenes and corruptions need more
+    net=partial(ConvNet, width=16), # net(channels, classes, size); with the next two, our choice
+    steps:int=300, # of its training
     batch:int=64, # images in a step
 )->tuple: # the reader, and the percentage of the images kept from it that it reads right
     "Teach a network the bias of every second test image"

@@ -166,7 +166,7 @@ def pays(
     train, # a trainer
     images:Tensor, # (N,C,H,W)
 )->bool:
-    "Whether a stack of networks is trained faster than one after the other: on a GPU, if they are small. On a CPU only small MLPs gain (measured)"
+    "Whether to train networks as a stack: on a GPU, if they are small (our guess, not measured). On a CPU one after the other is faster (`benchmarks/judge.py`)"
     if not images.is_cuda or not accepts(train, 'seeds'): return False
     net = inspect.signature(train).parameters['net'].default
     return sum(p.numel() for p in net(images.shape[1], 10, images.shape[2]).parameters()) < 2e6

@@ -124,23 +124,28 @@ DISTILLERS = {
     'dm': partial(distill_dm, steps=2, batch=9), 'kernel': partial(distill_dm, steps=2, batch=9, distance=kernel_distance), 'dsa': partial(distill_dsa, rounds=1, outer=2, inner=1, batch=9),
     'mtt': partial(distill_mtt, steps=2, lr=1., lr_lr=0., student_steps=2, latest=1, experts=partial(expert_trajectories, epochs=1, steps=2, batch=9))}
 
-@pytest.mark.parametrize('channels,size,sizes', [(1, 24, (5, 1, 7)), (3, 8, (3, 30)), (4, 16, (4,)*11)])
+any_set = pytest.mark.parametrize('channels,size,sizes', [(1, 24, (5, 1, 7)), (3, 8, (3, 30)), (4, 16, (4,)*11)])
+
+def some_set(channels, size, sizes):
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    images = torch.randint(256, (len(labels), channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return images, labels
+
+@any_set
 @pytest.mark.parametrize('name', DISTILLERS)
 def test_any_set_can_be_distilled(name, channels, size, sizes):
     "Grey or colour, small or large, any number of classes, and of unequal size, smaller than a batch"
-    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    images = torch.randint(256, (len(labels), channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images, labels = some_set(channels, size, sizes)
     syn = DISTILLERS[name](images, labels, torch.rand(len(labels), generator=torch.Generator().manual_seed(1)), ipc=1, net=partial(ConvNet, width=4))
     assert syn.images.shape == (len(sizes), channels, size, size) and syn.images.isfinite().all()
 
 TRAINERS = {f.__name__: partial(f, net=partial(ConvNet, width=4), epochs=2, batch=9) for f in (train_classifier, train_lff, train_dfa, train_selecmix, train_reweighted, train_clusterdro, train_groupdro)}
 
-@pytest.mark.parametrize('channels,size,sizes', [(1, 24, (5, 1, 7)), (3, 8, (3, 30)), (4, 16, (4,)*11)])
+@any_set
 @pytest.mark.parametrize('name', TRAINERS)
 def test_any_set_can_be_trained_on(name, channels, size, sizes):
     "And by each trainer with some of its images weighing nothing"
-    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    images = torch.randint(256, (len(labels), channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images, labels = some_set(channels, size, sizes)
     weights = torch.ones(len(labels))
     weights[0] = 0
     known = dict(bias=labels%2) if name == 'train_groupdro' else {}
