@@ -1,7 +1,7 @@
 """What the judge costs, what other networks make of a set, and what the sets themselves show. Adds lines to results/judge.jsonl, across.jsonl and shown.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/judge.py        # twenty networks on a hundred images, as one stack and one after the other
-    DD_DEBIAS_DATA=.data python benchmarks/judge.py across # six architectures on the recorded sets, a quarter of an hour on one core
+    DD_DEBIAS_DATA=.data python benchmarks/judge.py across # six architectures on the recorded sets, an hour on one core
     DD_DEBIAS_DATA=.data python benchmarks/judge.py shown  # how many images of the recorded sets show another class's colour"""
 import contextlib, json, platform, sys, time
 from functools import partial
@@ -56,9 +56,9 @@ def cost(networks=20):
 def across():
     test = cmnist(split='test')
     for name, syn in kept_sets():
-        scores = evaluate_across(syn, test, train=partial(train_classifier, epochs=100))
+        scores = evaluate_across(syn, test, train=partial(train_classifier, epochs=300))
         for net, rows in scores.groupby('net', sort=False):
-            add('across.jsonl', dict(set=name, net=net, **{k: rows[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')}))
+            add('across.jsonl', dict(set=name, net=net, epochs=300, **{k: rows[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')}))
 
 def shown():
     reader, right = bias_reader(cmnist(split='test'))

@@ -75,22 +75,25 @@ def operations(
 
 def siamese_augment(
     images:Tensor, # (N,C,H,W) standardised floats
-    groups:Tensor, # (N,) which images share a draw: the labels, or arange(N) for a draw each
+    groups:Tensor, # (N,) which images share a draw: the labels, or arange(N) for a draw each; best on the CPU
     *,
     strategy:str='color_crop_cutout_scale_rotate', # operations to draw from; add flip for anything but digits and text; '' for none
     seed:int, # the same seed gives a group the same draw, whatever images it is applied to
+    draws:int|None=None, # how many groups there are; None: as many as `groups` shows
 )->Tensor: # (N,C,H,W)
     "One operation for each group, the same for every image of it (Zhao and Bilen, 2021b)"
     names = operations(strategy)
     if not names: return images
-    n = int(groups.max())+1
+    groups = groups.cpu() # all that is decided is decided there, so that a GPU need not be waited for
+    n = draws or int(groups.max())+1
     gen = torch.Generator().manual_seed(seed)
-    op, u = torch.randint(len(names), (n,), generator=gen), torch.rand(n, 3, generator=gen)
-    op, u = op.to(images.device)[groups], u.to(images)[groups]
-    out = torch.empty_like(images)
-    for i, name in enumerate(names):
-        if len(idx := (op == i).nonzero().flatten()): out = out.index_put((idx,), OPERATIONS[name](images[idx], u[idx]))
-    return out
+    op, u = torch.randint(len(names), (n,), generator=gen)[groups], torch.rand(n, 3, generator=gen)[groups].to(images)
+    if len(names) == 1: return OPERATIONS[names[0]](images, u)
+    order = op.argsort(stable=True)
+    idx, back = (i.to(images.device) for i in (order, order.argsort()))
+    sizes = op.bincount(minlength=len(names)).tolist()
+    pieces = zip(names, images[idx].split(sizes), u[idx].split(sizes))
+    return torch.cat([OPERATIONS[name](x, v) for name, x, v in pieces if len(x)])[back]
 
 # %% ../nbs/04_augment.ipynb #fb5d5e84
 def batch_augment(
@@ -101,4 +104,4 @@ def batch_augment(
 )->Tensor: # (N,C,H,W)
     "One operation for all, each image with a draw of its own"
     names = operations(strategy) or ['']
-    return siamese_augment(images, torch.arange(len(images), device=images.device), strategy=names[seed % len(names)], seed=seed)
+    return siamese_augment(images, torch.arange(len(images)), strategy=names[seed % len(names)], seed=seed)

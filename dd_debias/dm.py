@@ -8,6 +8,7 @@ Docs: https://dd-debias.github.io/dd-debias/dm.html.md"""
 __all__ = ['Sampler', 'mean_distance', 'kernel_distance', 'distill_dm']
 
 # %% ../nbs/21_dm.ipynb #6cd12041
+from functools import partial
 import torch
 from torch import Tensor
 from .augment import siamese_augment
@@ -76,6 +77,7 @@ def distill_dm(
     distance=mean_distance, # how far apart the embeddings are; or kernel_distance, which is stronger
     parts:int=1, # each image is a canvas of parts x parts small ones (multi-formation), see `Distilled`
     init:str='weighted', # initial images: 'weighted' (real ones, drawn by weight), 'uniform' (real ones of positive weight) or 'noise'
+    share:tuple=(0, 1), # (i, n): make the classes i, i+n, i+2n and so on only, see `distill_shared`
     start:dict|None=None, # state to go on from, see `Checkpoint`
     on_step=None, # called as on_step(step, steps, dict(images, velocity, loss)) after each step
 )->Distilled:
@@ -87,23 +89,25 @@ def distill_dm(
     if sampling == 'weighted' and distance is not mean_distance:
         raise ValueError("sampling: 'weighted' weighs the terms of a mean; with another distance than mean_distance, use 'importance'")
     device, classes, stats = images.device, len(class_counts(labels)), channel_stats(images, w)
-    y_syn = torch.arange(classes, device=device).repeat_interleave(ipc)
-    y_real = torch.arange(classes, device=device).repeat_interleave(batch)
+    mine = torch.arange(classes)[share[0]::share[1]]
+    y_syn = mine.repeat_interleave(ipc).to(device)
+    together = partial(siamese_augment, strategy=augment, draws=classes)
+    seen, drawn = (mine.repeat_interleave(n) for n in (ipc*parts**2, batch)) # who is augmented alike
     sampler = Sampler(labels, w if sampling == 'importance' else torch.ones_like(w))
     if start is None:
         syn = first_images(images, labels, w, stats, ipc=ipc, parts=parts, init=init, seed=seed)
+        syn = syn.unflatten(0, (classes, ipc))[mine].flatten(0, 1)
         start = dict(images=syn, velocity=torch.zeros_like(syn), step=0)
     syn, velocity = start['images'].to(device).clone().requires_grad_(), start['velocity'].to(device).clone()
-    y_seen = y_syn.repeat_interleave(parts**2)
     for step in range(start['step'], steps):
         with seeded(subseed(seed, 'dm', step)):
-            psi = net(images.shape[1], classes, images.shape[2]).to(device).requires_grad_(False)
-            idx = sampler(batch).flatten()
+            with device: psi = net(images.shape[1], classes, images.shape[2]).requires_grad_(False)
+            idx = sampler(batch)[mine].flatten()
         turn = subseed(seed, 'augment', step)
-        real = in_blocks(psi.embed, siamese_augment(standardize(images[idx], stats), y_real, strategy=augment, seed=turn))
+        real = in_blocks(psi.embed, together(standardize(images[idx], stats), drawn, seed=turn))
         if sampling == 'weighted': real = real*w[idx, None].float()
-        with half(device): fake = psi.embed(siamese_augment(cut_parts(syn, parts), y_seen, strategy=augment, seed=turn))
-        loss = distance(real.unflatten(0, (classes, -1)), fake.float().unflatten(0, (classes, -1)))
+        with half(device): fake = psi.embed(together(cut_parts(syn, parts), seen, seed=turn))
+        loss = distance(*(z.unflatten(0, (len(mine), -1)) for z in (real, fake.float())))
         grad, = torch.autograd.grad(loss, syn)
         with torch.no_grad(): syn -= lr*velocity.mul_(momentum).add_(grad)
         if (step % 20 == 19 or step+1 == steps) and not syn.isfinite().all():

@@ -8,6 +8,7 @@ Docs: https://dd-debias.github.io/dd-debias/dsa.html.md"""
 __all__ = ['class_gradients', 'gradient_distance', 'loops', 'distill_dsa']
 
 # %% ../nbs/22_dsa.ipynb #405696e4
+from contextlib import nullcontext
 from functools import partial
 import torch
 from torch import Tensor, nn
@@ -18,25 +19,31 @@ from .augment import batch_augment, siamese_augment
 from .core import channel_stats, check_xyw, class_counts, seeded, standardize, subseed, unstandardize
 from .distill import Distilled, check_ipc, first_images
 from .dm import Sampler
-from .nets import ConvNet
+from .nets import ConvNet, half
 
 # %% ../nbs/22_dsa.ipynb #b65be2fd
 def class_gradients(
     net:nn.Module,
     images:Tensor, # (C,B,c,h,w) a batch of each class
     weights:Tensor|None=None, # (C,B) each image's factor in the loss; None: ones
+    *,
+    together:bool|None=None, # all classes in one pass; None: on a GPU
 )->dict: # name -> (C,*shape), for parameters of two dimensions or more
     "The gradient of the mean cross-entropy, of each class by itself"
-    params = {k: p.detach() for k, p in net.named_parameters()}
+    params = dict(net.named_parameters())
     matrices = {k: p for k, p in params.items() if p.ndim > 1}
-    def loss(matrices, x, c, w):
-        out = functional_call(net, params | matrices, (x,))
-        return (w*F.cross_entropy(out, c.expand(len(x)), reduction='none')).mean()
     classes = torch.arange(len(images), device=images.device)
     weights = images.new_ones(images.shape[:2]) if weights is None else weights.to(images)
-    # on a CPU few images at a time, which stay in the cache
-    chunk = max(1, 128//images.shape[1]) if images.device.type == 'cpu' else None
-    return vmap(grad(loss), (None, 0, 0, 0), chunk_size=chunk)(matrices, images, classes, weights)
+    def loss(matrices, x, c, w):
+        out = functional_call(net, params | matrices, (x,))
+        return (w*F.cross_entropy(out.float(), c.expand(len(x)), reduction='none')).sum()/images.shape[1]
+    if images.is_cuda if together is None else together: return vmap(grad(loss), (None, 0, 0, 0))(matrices, images, classes, weights)
+    again = torch.is_grad_enabled() # the gradient is to be differentiated
+    def gradient(x, c, w):
+        with torch.enable_grad(), nullcontext() if again else half(images.device): total = loss({}, x, c, w)
+        return torch.autograd.grad(total, list(matrices.values()), create_graph=again)
+    each = [[gradient(x, c, w) for x, w in zip(images[c].split(32), weights[c].split(32))] for c in classes]
+    return {k: torch.stack([sum(piece[i] for piece in pieces) for pieces in each]) for i, k in enumerate(matrices)}
 
 def gradient_distance(
     a:dict, # name -> (C,outputs,...)
@@ -96,9 +103,10 @@ def distill_dsa(
     shape, usual = images.shape[1:], loops(ipc)
     outer, inner = (usual[0] if outer is None else outer), (usual[1] if inner is None else inner)
     y_syn = torch.arange(classes, device=device).repeat_interleave(ipc)
-    y_real = torch.arange(classes, device=device).repeat_interleave(batch)
+    made_of, drawn = (torch.arange(classes).repeat_interleave(n) for n in (ipc, batch)) # who is augmented alike
     sampler = Sampler(labels, w if sampling == 'importance' else torch.ones_like(w))
-    fresh = lambda: net(shape[0], classes, shape[1]).to(device)
+    def fresh():
+        with device: return net(shape[0], classes, shape[1])
     if start is None:
         syn = first_images(images, labels, w, stats, ipc=ipc, init=init, seed=seed)
         start = dict(images=syn, velocity=torch.zeros_like(syn), step=0)
@@ -112,9 +120,9 @@ def distill_dsa(
             if step % outer == 0: psi = fresh()
             else: _train(psi, syn.detach(), y_syn, epochs=inner, lr=lr_net, augment=augment)
         both = partial(siamese_augment, strategy=augment, seed=subseed(seed, 'augment', step))
-        real = both(standardize(images[idx.flatten()], stats), y_real).view(classes, batch, *shape)
+        real = both(standardize(images[idx.flatten()], stats), drawn).view(classes, batch, *shape)
         with torch.no_grad(): target = class_gradients(psi, real, w[idx] if sampling == 'weighted' else None)
-        made = class_gradients(psi, both(syn, y_syn).view(classes, ipc, *shape))
+        made = class_gradients(psi, both(syn, made_of).view(classes, ipc, *shape))
         loss = gradient_distance(made, target)
         towards, = torch.autograd.grad(loss, syn)
         with torch.no_grad(): syn -= lr*velocity.mul_(momentum).add_(towards)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 import dd_debias
 from .core import BiasedDataset, accepts, atomic, bias_for, check_device, png, show_images, subplots, to_uint8
 from .bias import color_digits
+from .devices import distill_shared
 from .distill import Checkpoint, Distilled, distill_random, hooks, load, load_tensors, save, save_tensors
 from .dm import distill_dm
 from .encoder import ResNetEncoder
@@ -43,7 +44,7 @@ def describe(
     takes = inspect.signature(f).parameters
     if (unknown := sorted(set(given)-set(takes))): raise ValueError(f'{f.__name__} takes no argument {unknown[0]!r}')
     ours = f.__module__.startswith(('dd_debias.', 'torch'))
-    hidden = {'seed', 'seeds', 'together', 'bias', 'weights', 'start', 'on_step', 'on_expert', 'on_skip', 'stats', 'split', *(['root', 'cache'] if ours else [])}
+    hidden = {'seed', 'seeds', 'together', 'share', 'devices', 'bias', 'weights', 'start', 'on_step', 'on_expert', 'on_skip', 'stats', 'split', *(['root', 'cache'] if ours else [])}
     values = {k: p.default for k, p in takes.items() if p.default is not p.empty} | given
     def plain(k, v):
         if callable(v): return describe(v)
@@ -142,7 +143,7 @@ def run(
     judge=evaluate,
     *,
     seed:int=0, # of every part
-    device:str='cpu',
+    device:str='cpu', # several, such as 'cuda:0,cuda:1', share the classes of a distiller that takes `share`
     out:str|Path='results', # gets a folder for the run, and a line in <data>.jsonl
     show_progress:bool=False,
 )->dict: # the record
@@ -153,7 +154,8 @@ def run(
     if (done := folder/'record.json').exists():
         if show_progress: print(f'done before, see {folder}', file=sys.stderr)
         return json.loads(done.read_text())
-    check_device(device)
+    device, *others = device.split(',')
+    for d in (device, *others): check_device(d)
     clock, seconds, bar = time.perf_counter(), {}, (progress if show_progress else lambda what: None)
     def lap(phase):
         nonlocal clock
@@ -184,6 +186,7 @@ def run(
         else:
             checkpoint = Checkpoint(folder/'checkpoint.safetensors', config)
             resumable = {}
+            if others and accepts(distill, 'share'): distill = partial(distill_shared, distill=distill, ipc=config['distill']['ipc'], devices=(device, *others))
             if accepts(distill, 'start'):
                 resumable = dict(start=checkpoint.state(), on_step=hooks(bar('distill'), checkpoint))
             offered = dict(cache=Path(out)/'experts', on_expert=bar('experts'))

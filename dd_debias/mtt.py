@@ -54,7 +54,8 @@ def expert_trajectories(
     "Where training takes networks on images drawn by weight. Raises FloatingPointError when parameters are no longer finite"
     w = check_xyw(images, labels, weights)
     device, classes, stats = images.device, len(class_counts(labels)), channel_stats(images, w)
-    fresh = lambda: net(images.shape[1], classes, images.shape[2]).to(device)
+    def fresh():
+        with device: return net(images.shape[1], classes, images.shape[2])
     with seeded(seed): model = fresh()
     gradient = grad(flat_loss(model))
     def one_by_one(theta, x, y): # a CPU is faster with few images at a time, which stay in the cache

@@ -10,6 +10,7 @@ __all__ = ['batches', 'fit', 'fresh', 'descend', 'stack', 'train_classifier', 'b
 
 # %% ../nbs/05_train.ipynb #6f37db0a
 import inspect
+from contextlib import nullcontext
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ def fresh(
     stats:tuple, # mean (C,) and std (C,)
 )->Standardized:
     "An untrained network for these images; `.net` takes them standardised"
-    model = net(images.shape[1], int(labels.max())+1, images.shape[2])
+    with images.device: model = net(images.shape[1], int(labels.max())+1, images.shape[2])
     return Standardized(model, *stats).to(images.device)
 
 def descend(
@@ -127,7 +128,7 @@ def train_classifier(
     factor = w if sampling == 'weighted' else torch.ones_like(w)
     def update(x, idx, epoch):
         for group in opt.param_groups: group['lr'] = lr if epoch < epochs//2 else lr/10
-        with half(x.device): out = forward(x)
+        with half(x.device) if len(models) == 1 else nullcontext(): out = forward(x) # vmap knows nothing of autocast
         losses = F.cross_entropy(out.float().flatten(0, -2), labels[idx].flatten(), reduction='none').view(idx.shape)
         return descend(opt, (factor[idx]*losses).mean(-1).sum())
     value = models if seeds else models[0]

@@ -1,0 +1,153 @@
+"""Our hot paths against plain references (reference.py) at equal settings, on one machine, in one run; adds lines to results/speed.jsonl.
+
+    python benchmarks/speed.py               # all of it, ten minutes on two cores
+    python benchmarks/speed.py dm kde        # only these
+    python benchmarks/speed.py --device cuda
+    python benchmarks/speed.py --smoke       # every row once, tiny, and nothing is recorded
+
+Ten images per class, 256 real ones of each class in a step, width 128, 32x32, ten classes. The floor is the time of the step's multiplications at the
+rate of a big matrix product in the precision we use, measured in the same run. Each side runs in a process of its own, so that its peak memory is its own."""
+import argparse, json, multiprocessing, platform
+from functools import partial
+from pathlib import Path
+import torch
+from sklearn.neighbors import KernelDensity
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
+import reference
+from dd_debias.background import paint_background
+from dd_debias.bias import paint_color
+from dd_debias.core import channel_stats, standardize
+from dd_debias.corrupt import corrupt
+from dd_debias.dm import distill_dm
+from dd_debias.dsa import distill_dsa
+from dd_debias.encoder import GlanceEncoder, embed, train_encoder
+from dd_debias.experiment import append_line, commit, peak_memory
+from dd_debias.kde import kde_density, kde_weights
+from dd_debias.mtt import flat_loss, student_gradient
+from dd_debias.nets import ConvNet, Standardized, half
+from dd_debias.train import train_classifier
+
+def noise(*shape): return torch.randint(256, (*shape, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+def real(n, device):
+    "Bytes that stand for real images, and labels: what they show changes no time"
+    return noise(n, 3).to(device), (torch.arange(n)%10).to(device)
+
+def ready(images): return standardize(images, channel_stats(images))
+def synthetic(device): return torch.randn(10, 10, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
+
+def dm(side, device, tiny, steps=2):
+    x, y = real(6000, device)
+    batch = 8 if tiny else 256
+    if side == 'ours': return partial(distill_dm, x, y, steps=steps, batch=batch, lr=1.), steps
+    return partial(reference.dm_step, ready(x), y, synthetic(device).requires_grad_(), batch), 1
+
+def dsa(side, device, tiny):
+    x, y = real(6000, device)
+    batch = 8 if tiny else 256
+    if side == 'ours': return partial(distill_dsa, x, y, rounds=1, outer=1, inner=0, batch=batch, lr=.1, net=ConvNet), 1
+    return partial(reference.dsa_step, ready(x), y, synthetic(device).requires_grad_(), batch), 1
+
+def mtt(side, device, tiny):
+    steps, syn, y = 1 if tiny else 10, synthetic(device).flatten(0, 1), torch.arange(10, device=device).repeat_interleave(10)
+    net = ConvNet().to(device)
+    start = torch.nn.utils.parameters_to_vector(net.parameters()).detach()
+    target = start+.01*torch.randn_like(start)
+    if side == 'reference': return partial(reference.mtt_step, syn.requires_grad_(), y, start.requires_grad_(), target, steps), 1
+    batches = [(torch.arange(100, device=device), i) for i in range(steps)]
+    return partial(student_gradient, flat_loss(net), start, target, syn, y, batches, torch.tensor(.01, device=device), augment='color_crop_cutout_scale_rotate'), 1
+
+def judge(side, device, tiny):
+    x, y, networks, epochs = synthetic(device).flatten(0, 1), torch.arange(10, device=device).repeat_interleave(10), 2 if tiny else 20, 1 if tiny else 3
+    if side == 'reference': return partial(reference.train_networks, x, y, networks, epochs), epochs
+    train = partial(train_classifier, x.sigmoid(), y, epochs=epochs)
+    seeds = tuple(range(networks))
+    if device == 'cuda': return partial(train, seeds=seeds), epochs
+    return (lambda: [train(seed=s) for s in seeds]), epochs
+
+def encoder(side, device, tiny):
+    x, y = real(6000, device)
+    steps = 1 if tiny else 20
+    if side == 'ours': return partial(train_encoder, x, y, steps=steps), steps
+    return partial(reference.encoder_steps, GlanceEncoder().to(device), ready(x), y, steps), steps
+
+def embedding(side, device, tiny):
+    x = real(5000, device)[0].repeat(1 if tiny else 12, 1, 1, 1)
+    net = Standardized(GlanceEncoder(), *channel_stats(x)).to(device).eval()
+    return (partial(embed, net, x) if side == 'ours' else partial(reference.embed, net.net, ready(x))), 1
+
+def embedding_convnet(side, device, tiny):
+    x = real(100 if tiny else 5000, device)[0]
+    if side == 'ours': return partial(embed, Standardized(ConvNet(), *channel_stats(x)).to(device), x), 1
+    return partial(reference.embed, reference.convnet().to(device), ready(x)), 1
+
+def kde(side, device, tiny):
+    n = 600 if tiny else 60000
+    z = torch.nn.functional.normalize(torch.randn(n, 128, generator=torch.Generator().manual_seed(0)), dim=1).to(device)
+    y = torch.arange(10, device=device).repeat_interleave(n//10)
+    if side == 'ours': return partial(kde_weights, z, y), 1
+    if side == 'reference': return partial(reference.kde, z, y), 1
+    z, y = z.cpu().numpy(), y.cpu().numpy()
+    def sklearn():
+        for c in range(10): KernelDensity(bandwidth=.1**.5).fit(z[y == c]).score_samples(z[y == c])
+    return sklearn, 1
+
+def painting(channels, paint):
+    def row(side, device, tiny):
+        images = noise(20 if tiny else 2000, channels)
+        bias = torch.arange(len(images))%10
+        return partial(paint if side == 'ours' else partial(reference.one_by_one, paint), images, bias, seed=0), 1
+    return row
+
+ROWS = dict(
+    dm=dm, dsa=dsa, mtt=mtt, judge=judge, encoder=encoder, embedding=embedding, embedding_convnet=embedding_convnet, kde=kde,
+    cmnist=painting(1, paint_color), bg_fmnist=painting(1, partial(paint_background, scenes=noise(10, 400, 3))), corrupted_cifar10=painting(3, corrupt))
+SIDES = {'kde': ('ours', 'reference', 'sklearn')}
+NOT_COUNTED = ('mtt', 'cmnist', 'bg_fmnist', 'corrupted_cifar10') # the counter cannot look into jvp, and painting does not multiply
+WORK = dict(dm='step of DM', dsa='step of DSA, real and synthetic gradients', mtt='step of MTT, a student of 10 steps', judge='epoch of 20 networks on 100 images',
+            encoder='step of the encoder, 256 images', embedding='embedding of 60,000 images, default encoder', embedding_convnet='embedding of 5,000 images, ConvNet',
+            kde='KDE weights of 60,000 x 128', cmnist='painting 2,000 images for Colored MNIST', bg_fmnist='painting 2,000 for BG-FMNIST',
+            corrupted_cifar10='painting 2,000 for Corrupted CIFAR-10')
+
+def matrix_rate(device):
+    "Multiplications and additions per second"
+    a = torch.randn(2048, 2048, device=device)
+    with half(device): seconds = Timer('a@a', globals=dict(a=a), num_threads=torch.get_num_threads()).blocked_autorange().median
+    return 2*2048**3/seconds
+
+def measure(name, side, device, tiny):
+    f, units = ROWS[name](side, device, tiny)
+    before = peak_memory(device)
+    timer = Timer('f()', globals=dict(f=f), num_threads=torch.get_num_threads())
+    m = timer.timeit(1) if tiny else timer.blocked_autorange(min_run_time=4)
+    after = peak_memory(device)
+    flops = None
+    if side == 'ours' and name not in NOT_COUNTED:
+        with FlopCounterMode(display=False) as count: f()
+        flops = count.get_total_flops()/units
+    return m.median/units, m.iqr/units, after, after-before, flops, matrix_rate(device) if flops else None
+
+if __name__ == '__main__':
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('names', nargs='*', metavar='name', help=', '.join(ROWS))
+    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    p.add_argument('--smoke', action='store_true')
+    args = p.parse_args()
+    if (unknown := set(args.names)-set(ROWS)): p.error(f'{unknown.pop()} is none of '+', '.join(ROWS))
+    print(f"{'':50} {'ours':>9} {'reference':>9} {'ratio':>6} {'floor':>8}   memory added, MB")
+    for name in args.names or ROWS:
+        seen = {}
+        for side in SIDES.get(name, ('ours', 'reference')):
+            with multiprocessing.get_context('spawn').Pool(1) as pool: seen[side] = pool.apply(measure, (name, side, args.device, args.smoke))
+        seconds, spread, peak, added, flops, rate = seen['ours']
+        line = dict(row=name, work=WORK[name], seconds=seconds, spread=spread, floor=flops/rate if flops else None, peak_memory_mb=peak, added_memory_mb=added)
+        for side, m in seen.items():
+            if side != 'ours': line |= {f'{side}_seconds': m[0], f'{side}_spread': m[1], f'{side}_added_memory_mb': m[3], f'{side}_ratio': m[0]/seconds}
+        line |= dict(threads=torch.get_num_threads(), torch=torch.__version__, commit=commit(),
+                     device=torch.cuda.get_device_name() if args.device == 'cuda' else platform.machine())
+        for side in list(seen)[1:]:
+            show = lambda key, form: format(line[key], form) if line.get(key) is not None else ''
+            print(f"{WORK[name]+(', against scikit-learn' if side == 'sklearn' else ''):50} {show('seconds', '9.4f'):>9} {show(side+'_seconds', '9.4f'):>9} "
+                  f"{show(side+'_ratio', '6.1f'):>6} {show('floor', '8.4f'):>8}   {added} {show(side+'_added_memory_mb', '')}", flush=True)
+        if not args.smoke: append_line(Path(__file__).resolve().parents[1]/'results/speed.jsonl', json.dumps({k: float(f'{v:.4g}') if isinstance(v, float) else v for k, v in line.items()}))
