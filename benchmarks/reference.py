@@ -19,8 +19,8 @@ def batch_of(images, labels, c, n):
 
 def class_augment(x, seed): return siamese_augment(x, torch.zeros(len(x), dtype=torch.int64), seed=seed)
 
-def dm_step(images, labels, syn, batch=256):
-    net = convnet().to(images.device).requires_grad_(False)
+def dm_step(new, images, labels, syn, batch=256):
+    net = new().to(images.device).requires_grad_(False)
     opt, loss = torch.optim.SGD([syn], lr=1., momentum=.5), 0.
     for c in range(10):
         real, fake = class_augment(batch_of(images, labels, c, batch), c), class_augment(syn[c], c)
@@ -29,8 +29,8 @@ def dm_step(images, labels, syn, batch=256):
     loss.backward()
     opt.step()
 
-def dsa_step(images, labels, syn, batch=256):
-    net = convnet().to(images.device)
+def dsa_step(new, images, labels, syn, batch=256):
+    net = new().to(images.device)
     opt, loss = torch.optim.SGD([syn], lr=.1, momentum=.5), 0.
     for c in range(10):
         x, s = class_augment(batch_of(images, labels, c, batch), c), class_augment(syn[c], c)
@@ -44,9 +44,9 @@ def dsa_step(images, labels, syn, batch=256):
     loss.backward()
     opt.step()
 
-def mtt_step(syn, labels, start, target, steps, lr=.01):
+def mtt_step(new, syn, labels, start, target, steps, lr=.01):
     "The student's steps in one graph"
-    net, theta = convnet().to(syn.device), start
+    net, theta = new().to(syn.device), start
     shapes = {k: p.shape for k, p in net.named_parameters()}
     for i in range(steps):
         pieces = theta.split([s.numel() for s in shapes.values()])
@@ -55,9 +55,9 @@ def mtt_step(syn, labels, start, target, steps, lr=.01):
         theta = theta-lr*grad
     ((theta-target).square().sum()/(start-target).square().sum()).backward()
 
-def train_networks(images, labels, networks, epochs):
+def train_networks(new, images, labels, networks, epochs):
     for _ in range(networks):
-        net = convnet().to(images.device)
+        net = new().to(images.device)
         opt = torch.optim.SGD(net.parameters(), lr=.01, momentum=.9, weight_decay=5e-4)
         for epoch in range(epochs):
             loss = F.cross_entropy(net(batch_augment(images, seed=epoch)), labels)

@@ -37,32 +37,38 @@ def real(n, device):
 def ready(images): return standardize(images, channel_stats(images))
 def synthetic(device): return torch.randn(10, 10, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
 
+def networks(tiny):
+    "Ours and the reference's ConvNet"
+    width = 16 if tiny else 128
+    return partial(ConvNet, width=width), partial(reference.convnet, width=width)
+
 def dm(side, device, tiny, steps=2):
-    x, y = real(6000, device)
+    (x, y), (net, plain) = real(6000, device), networks(tiny)
     batch = 8 if tiny else 256
-    if side == 'ours': return partial(distill_dm, x, y, steps=steps, batch=batch, lr=1.), steps
-    return partial(reference.dm_step, ready(x), y, synthetic(device).requires_grad_(), batch), 1
+    if side == 'ours': return partial(distill_dm, x, y, steps=steps, batch=batch, lr=1., net=net), steps
+    return partial(reference.dm_step, plain, ready(x), y, synthetic(device).requires_grad_(), batch), 1
 
 def dsa(side, device, tiny):
-    x, y = real(6000, device)
+    (x, y), (net, plain) = real(6000, device), networks(tiny)
     batch = 8 if tiny else 256
-    if side == 'ours': return partial(distill_dsa, x, y, rounds=1, outer=1, inner=0, batch=batch, lr=.1, net=ConvNet), 1
-    return partial(reference.dsa_step, ready(x), y, synthetic(device).requires_grad_(), batch), 1
+    if side == 'ours': return partial(distill_dsa, x, y, rounds=1, outer=1, inner=0, batch=batch, lr=.1, net=net), 1
+    return partial(reference.dsa_step, plain, ready(x), y, synthetic(device).requires_grad_(), batch), 1
 
 def mtt(side, device, tiny):
     steps, syn, y = 1 if tiny else 10, synthetic(device).flatten(0, 1), torch.arange(10, device=device).repeat_interleave(10)
-    net = ConvNet().to(device)
+    ours, plain = networks(tiny)
+    net = ours().to(device)
     start = torch.nn.utils.parameters_to_vector(net.parameters()).detach()
     target = start+.01*torch.randn_like(start)
-    if side == 'reference': return partial(reference.mtt_step, syn.requires_grad_(), y, start.requires_grad_(), target, steps), 1
+    if side == 'reference': return partial(reference.mtt_step, plain, syn.requires_grad_(), y, start.requires_grad_(), target, steps), 1
     batches = [(torch.arange(100, device=device), i) for i in range(steps)]
     return partial(student_gradient, flat_loss(net), start, target, syn, y, batches, torch.tensor(.01, device=device), augment='color_crop_cutout_scale_rotate'), 1
 
 def judge(side, device, tiny):
-    x, y, networks, epochs = synthetic(device).flatten(0, 1), torch.arange(10, device=device).repeat_interleave(10), 2 if tiny else 20, 1 if tiny else 3
-    if side == 'reference': return partial(reference.train_networks, x, y, networks, epochs), epochs
-    train = partial(train_classifier, x.sigmoid(), y, epochs=epochs)
-    seeds = tuple(range(networks))
+    x, y, many, epochs = synthetic(device).flatten(0, 1), torch.arange(10, device=device).repeat_interleave(10), 2 if tiny else 20, 1 if tiny else 3
+    net, plain = networks(tiny)
+    if side == 'reference': return partial(reference.train_networks, plain, x, y, many, epochs), epochs
+    train, seeds = partial(train_classifier, x.sigmoid(), y, net=net, epochs=epochs), tuple(range(many))
     if device == 'cuda': return partial(train, seeds=seeds), epochs
     return (lambda: [train(seed=s) for s in seeds]), epochs
 
@@ -73,14 +79,15 @@ def encoder(side, device, tiny):
     return partial(reference.encoder_steps, GlanceEncoder().to(device), ready(x), y, steps), steps
 
 def embedding(side, device, tiny):
-    x = real(5000, device)[0].repeat(1 if tiny else 12, 1, 1, 1)
+    x = real(500 if tiny else 5000, device)[0].repeat(1 if tiny else 12, 1, 1, 1)
     net = Standardized(GlanceEncoder(), *channel_stats(x)).to(device).eval()
     return (partial(embed, net, x) if side == 'ours' else partial(reference.embed, net.net, ready(x))), 1
 
 def embedding_convnet(side, device, tiny):
     x = real(100 if tiny else 5000, device)[0]
-    if side == 'ours': return partial(embed, Standardized(ConvNet(), *channel_stats(x)).to(device), x), 1
-    return partial(reference.embed, reference.convnet().to(device), ready(x)), 1
+    net, plain = networks(tiny)
+    if side == 'ours': return partial(embed, Standardized(net(), *channel_stats(x)).to(device), x), 1
+    return partial(reference.embed, plain().to(device), ready(x)), 1
 
 def kde(side, device, tiny):
     n = 600 if tiny else 60000

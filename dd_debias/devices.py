@@ -9,6 +9,8 @@ __all__ = ['distill_shared']
 
 # %% ../nbs/25_devices.ipynb #05333a76
 import os
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 import torch
 from torch import Tensor
@@ -32,15 +34,18 @@ def distill_shared(
     distill=distill_dm, # a distiller that takes `share`, or a partial of one
     devices:tuple=(), # such as ('cuda:0', 'cuda:1'), a process for each; (): all GPUs, or where the images are
 )->Distilled: # on the device of the images
-    "Share the classes out over devices. Raises ValueError if a device cannot be used"
+    "Share the classes out over devices. Raises ValueError if a device cannot be used, or a process cannot import what it is to run"
     devices = devices or tuple(f'cuda:{i}' for i in range(torch.cuda.device_count())) or (str(images.device),)
     for d in devices: check_device(d)
     distill, n = partial(distill, ipc=ipc, seed=seed), min(len(devices), len(class_counts(labels)))
     if n == 1: return distill(*(t if t is None else t.to(devices[0]) for t in (images, labels, weights))).to(images.device)
     threads = max(1, (os.cpu_count() or 1)//n) if set(devices) == {'cpu'} else None
     given = [t if t is None else t.cpu() for t in (images, labels, weights)] # each process maps the same memory
-    with torch.multiprocessing.get_context('spawn').Pool(n) as pool:
-        parts = pool.starmap(_part, [(distill, *given, d, (i, n), threads) for i, d in enumerate(devices[:n])])
+    with ProcessPoolExecutor(n, torch.multiprocessing.get_context('spawn')) as pool:
+        running = [pool.submit(_part, distill, *given, d, (i, n), threads) for i, d in enumerate(devices[:n])]
+        try: parts = [r.result() for r in running]
+        except BrokenProcessPool as e:
+            raise ValueError('distill: a process died; what it calls must come from a module that it can import, not from a notebook or a prompt') from e
     together = [torch.cat([getattr(p, k) for p in parts]) for k in ('images', 'labels')]
     order = together[1].argsort(stable=True)
     first = parts[0]

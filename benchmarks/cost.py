@@ -1,0 +1,49 @@
+"""How the seconds of a step of DM grow with its settings, those of KDE weights with the number of images, and those of the judge with its networks. Adds lines to results/cost.jsonl.
+
+    python benchmarks/cost.py         # five minutes on two cores
+    python benchmarks/cost.py --device cuda
+
+One setting moves at a time; the others stay at ten classes, ten images per class, 64 real images of each class in a step, width 128, 32x32."""
+import argparse, json, platform
+from functools import partial
+from pathlib import Path
+import torch
+from torch.utils.benchmark import Timer
+from dd_debias.dm import distill_dm
+from dd_debias.experiment import append_line, commit
+from dd_debias.kde import kde_weights
+from dd_debias.nets import ConvNet
+from dd_debias.train import train_classifier
+from speed import noise
+
+BASE = dict(classes=10, ipc=10, batch=64, width=128)
+DM = dict(ipc=(1, 10, 20, 50, 100), batch=(16, 64, 256), width=(16, 32, 64, 128, 256), classes=(2, 5, 10, 20, 50))
+IMAGES, NETWORKS = (7500, 15000, 30000, 60000, 120000), (1, 5, 10, 20)
+
+def dm(device, classes, ipc, batch, width, steps=3):
+    x, y = noise(200*classes, 3).to(device), (torch.arange(200*classes)%classes).to(device)
+    return partial(distill_dm, x, y, ipc=ipc, batch=batch, net=partial(ConvNet, width=width), steps=steps), steps
+
+def kde(device, images):
+    z = torch.nn.functional.normalize(torch.randn(images, 128, generator=torch.Generator().manual_seed(0)), dim=1).to(device)
+    return partial(kde_weights, z, (torch.arange(images)%10).to(device)), 1
+
+def judge(device, networks, epochs=2):
+    x, y = noise(100, 3).to(device), (torch.arange(100)%10).to(device)
+    if device == 'cpu': return (lambda: [train_classifier(x, y, seed=s, epochs=epochs) for s in range(networks)]), epochs
+    return partial(train_classifier, x, y, seeds=tuple(range(networks)), epochs=epochs), epochs
+
+if __name__ == '__main__':
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    device = p.parse_args().device
+    points = [('DM step', k, v, dm, BASE | {k: v}) for k, values in DM.items() for v in values]
+    points += [('KDE weights', 'images', n, kde, dict(images=n)) for n in IMAGES]
+    points += [('epoch of the judge', 'networks', n, judge, dict(networks=n)) for n in NETWORKS]
+    for what, setting, value, make, how in points:
+        f, units = make(device, **how)
+        m = Timer('f()', globals=dict(f=f), num_threads=torch.get_num_threads()).blocked_autorange(min_run_time=2)
+        line = json.dumps(dict(what=what, setting=setting, value=value, seconds=float(f'{m.median/units:.4g}'), threads=torch.get_num_threads(), torch=torch.__version__,
+                               commit=commit(), device=torch.cuda.get_device_name() if device == 'cuda' else platform.machine()))
+        print(line, flush=True)
+        append_line(Path(__file__).resolve().parents[1]/'results/cost.jsonl', line)

@@ -1,0 +1,33 @@
+"""Is what is fast as good? DM + KDE on Colored MNIST, 5% conflicting, ten images per class, over seeds; adds lines to results/unchanged.jsonl.
+
+    DD_DEBIAS_DATA=.data python benchmarks/unchanged.py            # with this package, twenty minutes on one core
+    DD_DEBIAS_DATA=.data python benchmarks/unchanged.py reference  # plain torch: float32, torch's own layers, blocks of 256; an hour
+
+Both sides get the same weights and the same seeds, so they see the same images in the same order."""
+import contextlib, json, sys, time
+from functools import partial
+from pathlib import Path
+import torch
+from torch import nn
+import dd_debias.dm, dd_debias.nets, dd_debias.train
+from dd_debias.bias import cmnist
+from dd_debias.experiment import append_line, commit
+from dd_debias.kde import weigh_kde
+from dd_debias.train import evaluate, train_classifier
+
+if __name__ == '__main__':
+    side = 'reference' if 'reference' in sys.argv[1:] else 'ours'
+    for seed in range(5):
+        train, test = cmnist(.05, seed=seed), cmnist(split='test', seed=seed)
+        weights = weigh_kde(*train.xy, seed=seed)
+        if side == 'reference':
+            dd_debias.nets.Stem, dd_debias.nets.Halve = nn.Conv2d, partial(nn.AvgPool2d, 2)
+            for module in (dd_debias.nets, dd_debias.dm, dd_debias.train): module.half = lambda device: contextlib.nullcontext()
+        clock = time.perf_counter()
+        syn = dd_debias.dm.distill_dm(*train.xy, weights, seed=seed)
+        seconds = time.perf_counter()-clock
+        scores = evaluate(syn, test, train=partial(train_classifier, epochs=100), networks=1, seed=seed)
+        line = json.dumps(dict(side=side, seed=seed, seconds=round(seconds, 1), **{k: scores[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')},
+                               threads=torch.get_num_threads(), torch=torch.__version__, commit=commit()))
+        print(line, flush=True)
+        append_line(Path(__file__).resolve().parents[1]/'results/unchanged.jsonl', line)

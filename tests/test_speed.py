@@ -1,0 +1,13 @@
+"The benchmark of speed runs: every hot path of ours and its plain reference, once, tiny."
+import sys
+from pathlib import Path
+import pytest
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]/'benchmarks'))
+from speed import ROWS, SIDES, WORK, measure
+
+@pytest.mark.parametrize('row', ROWS)
+def test_every_row_can_be_measured(row):
+    assert row in WORK
+    for side in SIDES.get(row, ('ours', 'reference')):
+        seconds, _, memory, added, _, _ = measure(row, side, 'cpu', True)
+        assert seconds > 0 and memory >= added >= 0
