@@ -7,6 +7,7 @@ Both sides get the same weights and the same seeds, so they see the same images 
 import contextlib, json, sys, time
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 import torch
 from torch import nn
 import dd_debias.dm, dd_debias.nets, dd_debias.train
@@ -15,18 +16,24 @@ from dd_debias.experiment import append_line, commit
 from dd_debias.kde import weigh_kde
 from dd_debias.train import evaluate, train_classifier
 
+@contextlib.contextmanager
+def plain_torch():
+    with contextlib.ExitStack() as stack:
+        swap = lambda module, **new: [stack.enter_context(patch.object(module, k, v)) for k, v in new.items()]
+        swap(dd_debias.nets, Stem=nn.Conv2d, Halve=partial(nn.AvgPool2d, 2))
+        for module in (dd_debias.nets, dd_debias.dm, dd_debias.train): swap(module, half=lambda device: contextlib.nullcontext())
+        yield
+
 if __name__ == '__main__':
     side = 'reference' if 'reference' in sys.argv[1:] else 'ours'
     for seed in range(5):
         train, test = cmnist(.05, seed=seed), cmnist(split='test', seed=seed)
         weights = weigh_kde(*train.xy, seed=seed)
-        if side == 'reference':
-            dd_debias.nets.Stem, dd_debias.nets.Halve = nn.Conv2d, partial(nn.AvgPool2d, 2)
-            for module in (dd_debias.nets, dd_debias.dm, dd_debias.train): module.half = lambda device: contextlib.nullcontext()
-        clock = time.perf_counter()
-        syn = dd_debias.dm.distill_dm(*train.xy, weights, seed=seed)
-        seconds = time.perf_counter()-clock
-        scores = evaluate(syn, test, train=partial(train_classifier, epochs=100), networks=1, seed=seed)
+        with plain_torch() if side == 'reference' else contextlib.nullcontext():
+            clock = time.perf_counter()
+            syn = dd_debias.dm.distill_dm(*train.xy, weights, seed=seed)
+            seconds = time.perf_counter()-clock
+            scores = evaluate(syn, test, train=partial(train_classifier, epochs=100), networks=1, seed=seed)
         line = json.dumps(dict(side=side, seed=seed, seconds=round(seconds, 1), **{k: scores[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')},
                                threads=torch.get_num_threads(), torch=torch.__version__, commit=commit()))
         print(line, flush=True)

@@ -1,0 +1,43 @@
+"""What makes the ConvNet fast on a CPU, and what was tried and not kept: seconds to embed 2,560 images of 32x32, width 128. Adds lines to results/layers.jsonl.
+
+    python benchmarks/layers.py   # three minutes on two cores"""
+import json, platform, time
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+import torch
+from torch import nn
+from torch.utils.benchmark import Timer
+import dd_debias.nets
+from dd_debias.experiment import append_line, commit
+from dd_debias.nets import ConvNet, half
+
+plain = dict(Stem=nn.Conv2d, Halve=partial(nn.AvgPool2d, 2))
+VARIANTS = { # layers to swap, bfloat16, images in a block, layout, torch.compile
+    "torch's layers, float32, 256 at a time": (plain, False, 256, None, False),
+    '32 at a time': (plain, False, 32, None, False),
+    'bfloat16': (plain, True, 32, None, False),
+    'Halve': (dict(Stem=nn.Conv2d), True, 32, None, False),
+    'Stem (what we use)': ({}, True, 32, None, False),
+    "not kept: torch's layers, channels last": (plain, True, 32, torch.channels_last, False),
+    "not kept: torch's layers, torch.compile": (plain, True, 32, None, True),
+    'not kept: torch.compile of ours': ({}, True, 32, None, True)}
+
+if __name__ == '__main__':
+    x = torch.randn(2560, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for name, (swaps, bf16, block, layout, compiled) in VARIANTS.items():
+        with patch.multiple(dd_debias.nets, **swaps) if swaps else nullcontext(): net = ConvNet().requires_grad_(False)
+        blocks = x.split(block)
+        if layout: net, blocks = net.to(memory_format=layout), [b.contiguous(memory_format=layout) for b in blocks]
+        embed = torch.compile(net.body) if compiled else net.body
+        def run():
+            with torch.no_grad(), half('cpu') if bf16 else nullcontext(): return [embed(b) for b in blocks]
+        clock = time.perf_counter()
+        run()
+        first = time.perf_counter()-clock
+        m = Timer('f()', globals=dict(f=run), num_threads=torch.get_num_threads()).blocked_autorange(min_run_time=4)
+        line = json.dumps(dict(variant=name, seconds=round(m.median, 3), first=round(first, 2), threads=torch.get_num_threads(),
+                               device=platform.machine(), torch=torch.__version__, commit=commit()))
+        print(line, flush=True)
+        append_line(Path(__file__).resolve().parents[1]/'results/layers.jsonl', line)
