@@ -11,7 +11,7 @@ from dd_debias.distill import Checkpoint, distill_random, export, load, save
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import train_encoder
-from dd_debias.experiment import describe, read_records, run, table
+from dd_debias.experiment import claimed, configuration, describe, read_records, run, run_name, sweep, table
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import cluster_weights, group_weights, weigh_groups
 from dd_debias.images import own_images
@@ -48,6 +48,33 @@ def test_killed_and_started_again(undisturbed, tmp_path, seen):
     a, b = (json.loads(next(Path(d).glob('*.jsonl')).read_text()) for d in (undisturbed, tmp_path))
     assert a['accuracy'] == b['accuracy'] and a['name'] == b['name']
     assert 'checkpoint.safetensors' not in left(tmp_path)
+
+def of_digits(out, **how):
+    "A small run, and its folder"
+    narrow = partial(ConvNet, width=8)
+    parts = color_digits, partial(distill_dm, ipc=2, steps=60, batch=8, net=narrow), None, partial(evaluate, networks=1, train=partial(train_classifier, net=narrow, epochs=5))
+    return partial(run, *parts, out=out, **how), Path(out)/run_name(configuration(*parts, 0))
+
+def test_a_sweep_out_of_time_goes_on(tmp_path):
+    one, folder = of_digits(tmp_path)
+    whole = of_digits(tmp_path/'whole')[0]()
+    for i in range(20):
+        if sweep([one], budget=.1*1.5**i): break
+    else: pytest.fail('it never ended')
+    again, whole = (load(f/'distilled.safetensors') for f in (folder, tmp_path/'whole'/whole['name']))
+    assert again.images.equal(whole.images) and len(read_records(tmp_path)) == 1
+
+def test_two_sweeps_share_the_work(tmp_path):
+    one, folder = of_digits(tmp_path)
+    with claimed(folder):
+        with pytest.raises(BlockingIOError, match='another process; wait'): one()
+        assert sweep([one]) == []
+    assert not folder.exists() # nothing came of it
+    assert len(sweep([one])) == 1
+
+def test_classes_shared_out_are_the_same_run(tmp_path):
+    alone, shared = of_digits(tmp_path/'a')[0](), of_digits(tmp_path/'b', device='cpu,cpu')[0]()
+    assert alone['name'] == shared['name'] and alone['accuracy'] == shared['accuracy']
 
 def test_resume_at_every_step():
     train = color_digits()[:200]
