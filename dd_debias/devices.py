@@ -11,6 +11,7 @@ __all__ = ['distill_shared']
 import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from functools import partial
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ def distill_shared(
     seed:int=0,
     distill=distill_dm, # a distiller that takes `share`, or a partial of one
     devices:tuple=(), # such as ('cuda:0', 'cuda:1'), a process for each; (): all GPUs, or where the images are
+    executor=None, # of processes, as concurrent.futures has them, such as a cluster's; None: processes of this machine
 )->Distilled: # on the device of the images
     "Share the classes out over devices. Raises ValueError if a device cannot be used, or a process cannot import what it is to run"
     devices = devices or tuple(f'cuda:{i}' for i in range(torch.cuda.device_count())) or (str(images.device),)
@@ -41,7 +43,7 @@ def distill_shared(
     if n == 1: return distill(*(t if t is None else t.to(devices[0]) for t in (images, labels, weights))).to(images.device)
     threads = max(1, (os.cpu_count() or 1)//n) if set(devices) == {'cpu'} else None
     given = [t if t is None else t.cpu() for t in (images, labels, weights)] # each process maps the same memory
-    with ProcessPoolExecutor(n, torch.multiprocessing.get_context('spawn')) as pool:
+    with nullcontext(executor) if executor else ProcessPoolExecutor(n, torch.multiprocessing.get_context('spawn')) as pool:
         running = [pool.submit(_part, distill, *given, d, (i, n), threads) for i, d in enumerate(devices[:n])]
         try: parts = [r.result() for r in running]
         except BrokenProcessPool as e:
