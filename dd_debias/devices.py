@@ -38,7 +38,7 @@ def distill_shared(
 )->Distilled: # on the device of the images
     "Share the classes out over devices. Raises ValueError if a device cannot be used, or a process cannot import what it is to run"
     devices = devices or tuple(f'cuda:{i}' for i in range(torch.cuda.device_count())) or (str(images.device),)
-    for d in devices: check_device(d)
+    for d in () if executor else devices: check_device(d)
     distill, n = partial(distill, ipc=ipc, seed=seed), min(len(devices), len(class_counts(labels)))
     if n == 1: return distill(*(t if t is None else t.to(devices[0]) for t in (images, labels, weights))).to(images.device)
     threads = max(1, (os.cpu_count() or 1)//n) if set(devices) == {'cpu'} else None
