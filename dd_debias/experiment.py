@@ -10,7 +10,7 @@ __all__ = ['RECIPES', 'describe', 'progress', 'digest', 'commit', 'peak_memory',
 
 # %% ../nbs/40_experiment.ipynb #c12939d5
 import hashlib, inspect, json, os, platform, shutil, subprocess, sys, time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -151,6 +151,7 @@ def configuration(
 @contextmanager
 def claimed(folder:Path):
     "Keeps other processes out of a run. Raises BlockingIOError if one is at it already"
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise OSError(f'cannot write in {folder.parent}: {e.strerror}; choose another folder') from e
     lock = FileLock(folder/'.lock')
@@ -159,7 +160,10 @@ def claimed(folder:Path):
     try: yield
     finally:
         lock.release()
-        if [p.name for p in folder.iterdir()] == ['.lock']: shutil.rmtree(folder) # nothing came of it
+        if [p.name for p in folder.iterdir()] == ['.lock']: # nothing came of it
+            (folder/'.lock').unlink()
+            with suppress(OSError): # another process has begun something there
+                for p in made: p.rmdir()
 
 def run(
     data, # data(conflict, split, *, seed) -> BiasedDataset, or a partial of one, such as partial(cmnist, conflict=.05)
