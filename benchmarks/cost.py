@@ -4,16 +4,15 @@
     python benchmarks/cost.py --device cuda
 
 One setting moves at a time; the others stay at ten classes, ten images per class, 64 real images of each class in a step, width 128, 32x32."""
-import argparse, json, platform
+import argparse
 from functools import partial
-from pathlib import Path
 import torch
 from torch.utils.benchmark import Timer
 from dd_debias.dm import distill_dm
-from dd_debias.experiment import append_line, commit
 from dd_debias.kde import kde_weights
 from dd_debias.nets import ConvNet
 from dd_debias.train import train_classifier
+from recorded import add
 from speed import noise
 
 BASE = dict(classes=10, ipc=10, batch=64, width=128)
@@ -43,7 +42,4 @@ if __name__ == '__main__':
     for what, setting, value, make, how in points:
         f, units = make(device, **how)
         m = Timer('f()', globals=dict(f=f), num_threads=torch.get_num_threads()).blocked_autorange(min_run_time=2)
-        line = json.dumps(dict(what=what, setting=setting, value=value, seconds=float(f'{m.median/units:.4g}'), threads=torch.get_num_threads(), torch=torch.__version__,
-                               commit=commit(), device=torch.cuda.get_device_name() if device == 'cuda' else platform.machine()))
-        print(line, flush=True)
-        append_line(Path(__file__).resolve().parents[1]/'results/cost.jsonl', line)
+        add('cost.jsonl', dict(what=what, setting=setting, value=value, seconds=float(f'{m.median/units:.4g}')), device)

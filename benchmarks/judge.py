@@ -3,26 +3,20 @@
     DD_DEBIAS_DATA=.data python benchmarks/judge.py        # twenty networks on a hundred images, as one stack and one after the other
     DD_DEBIAS_DATA=.data python benchmarks/judge.py across # six architectures on the recorded sets, an hour on one core
     DD_DEBIAS_DATA=.data python benchmarks/judge.py shown  # how many images of the recorded sets show another class's colour"""
-import contextlib, json, platform, sys, time
+import contextlib, sys, time
 from functools import partial
-from pathlib import Path
 import torch
 import dd_debias.train
 from dd_debias.bias import cmnist
 from dd_debias.distill import load
-from dd_debias.experiment import append_line, commit, read_records
+from dd_debias.experiment import read_records
 from dd_debias.judge import bias_reader, conflict_shown, evaluate_across
 from dd_debias.nets import ConvNet, LeNet, MLP
 from dd_debias.train import train_classifier
+from recorded import RESULTS, add
 
-RESULTS = Path(__file__).resolve().parents[1]/'results'
 STEPS = 3
 NETS = {'ConvNet, width 128': ConvNet, 'ConvNet, width 32': partial(ConvNet, width=32), 'LeNet': LeNet, 'MLP': MLP}
-
-def add(name, line):
-    line = json.dumps(dict(line, threads=torch.get_num_threads(), torch=torch.__version__, commit=commit()))
-    print(line, flush=True)
-    append_line(RESULTS/name, line)
 
 def kept_sets():
     "The recorded sets of the headline: DM without and with weights, the first seed"
@@ -50,8 +44,7 @@ def cost(networks=20):
         with torch.no_grad(): apart = max(((a(test.images)-b(test.images)).norm()/b(test.images).norm()).item() for a, b in pairs)
         dd_debias.train.half = autocast
         add('judge.jsonl', dict(net=name, networks=networks, images=len(syn), steps=STEPS, alone_seconds=round(alone_seconds, 2), stack_seconds=round(stack_seconds, 2),
-                                ratio=round(alone_seconds/stack_seconds, 2), apart=apart,
-                                device=torch.cuda.get_device_name() if device == 'cuda' else platform.machine()))
+                                ratio=round(alone_seconds/stack_seconds, 2), apart=apart), device)
 
 def across():
     test = cmnist(split='test')

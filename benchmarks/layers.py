@@ -1,17 +1,16 @@
 """What makes the ConvNet fast on a CPU, and what was tried and not kept: seconds to embed 2,560 images of 32x32, width 128. Adds lines to results/layers.jsonl.
 
     python benchmarks/layers.py   # three minutes on two cores"""
-import json, platform, time
+import time
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from unittest.mock import patch
 import torch
 from torch import nn
 from torch.utils.benchmark import Timer
 import dd_debias.nets
-from dd_debias.experiment import append_line, commit
 from dd_debias.nets import ConvNet, half
+from recorded import add
 
 plain = dict(Stem=nn.Conv2d, Halve=partial(nn.AvgPool2d, 2))
 VARIANTS = { # layers to swap, bfloat16, images in a block, layout, torch.compile
@@ -37,7 +36,4 @@ if __name__ == '__main__':
         run()
         first = time.perf_counter()-clock
         m = Timer('f()', globals=dict(f=run), num_threads=torch.get_num_threads()).blocked_autorange(min_run_time=4)
-        line = json.dumps(dict(variant=name, seconds=round(m.median, 3), first=round(first, 2), threads=torch.get_num_threads(),
-                               device=platform.machine(), torch=torch.__version__, commit=commit()))
-        print(line, flush=True)
-        append_line(Path(__file__).resolve().parents[1]/'results/layers.jsonl', line)
+        add('layers.jsonl', dict(variant=name, seconds=round(m.median, 3), first=round(first, 2)))

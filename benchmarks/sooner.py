@@ -4,19 +4,18 @@
     DD_DEBIAS_DATA=.data python benchmarks/sooner.py cmnist 1     # one set, the second seed
 
 With KDE weights at 5% conflicting, ten images per class. The clock runs while images are made and stops while they are judged, by one network of 100 steps."""
-import json, platform, sys, time
+import sys, time
 from functools import partial
-from pathlib import Path
 import torch
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
 from dd_debias.core import channel_stats, unstandardize
 from dd_debias.distill import Distilled
 from dd_debias.dm import distill_dm
-from dd_debias.experiment import append_line, commit
 from dd_debias.kde import weigh_kde
 from dd_debias.nets import ConvNet
 from dd_debias.train import evaluate, train_classifier
+from recorded import add
 
 STEPS = (10, 25, 50, 100, 200)
 AUTHORS = dict(lr=1., batch=256, sampling='weighted', init='uniform')
@@ -55,7 +54,4 @@ if __name__ == '__main__':
             train, test = data(.05, seed=seed), data(split='test', seed=seed)[:5000]
             weights = weigh_kde(*train.xy, seed=seed)
             for variant in VARIANTS:
-                for point in curve(train, test, weights, variant, seed):
-                    line = json.dumps(dict(set=name, **point, threads=torch.get_num_threads(), device=platform.machine(), torch=torch.__version__, commit=commit()))
-                    print(line, flush=True)
-                    append_line(Path(__file__).resolve().parents[1]/'results/sooner.jsonl', line)
+                for point in curve(train, test, weights, variant, seed): add('sooner.jsonl', dict(set=name, **point))

@@ -7,9 +7,8 @@
 
 Ten images per class, 256 real ones of each class in a step, width 128, 32x32, ten classes. The floor is the time of the step's multiplications at the
 rate of a big matrix product in the precision we use, measured in the same run. Each side runs in a process of its own, so that its peak memory is its own."""
-import argparse, json, multiprocessing, platform
+import argparse, multiprocessing
 from functools import partial
-from pathlib import Path
 import torch
 from sklearn.neighbors import KernelDensity
 from torch.utils.benchmark import Timer
@@ -22,11 +21,12 @@ from dd_debias.corrupt import corrupt
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import GlanceEncoder, embed, train_encoder
-from dd_debias.experiment import append_line, commit, peak_memory
-from dd_debias.kde import kde_density, kde_weights
+from dd_debias.experiment import peak_memory
+from dd_debias.kde import kde_weights
 from dd_debias.mtt import flat_loss, student_gradient
 from dd_debias.nets import ConvNet, Standardized, half
 from dd_debias.train import train_classifier
+from recorded import add
 
 def noise(*shape): return torch.randint(256, (*shape, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -151,10 +151,8 @@ if __name__ == '__main__':
         line = dict(row=name, work=WORK[name], seconds=seconds, spread=spread, floor=flops/rate if flops else None, peak_memory_mb=peak, added_memory_mb=added)
         for side, m in seen.items():
             if side != 'ours': line |= {f'{side}_seconds': m[0], f'{side}_spread': m[1], f'{side}_added_memory_mb': m[3], f'{side}_ratio': m[0]/seconds}
-        line |= dict(threads=torch.get_num_threads(), torch=torch.__version__, commit=commit(),
-                     device=torch.cuda.get_device_name() if args.device == 'cuda' else platform.machine())
         for side in list(seen)[1:]:
             show = lambda key, form: format(line[key], form) if line.get(key) is not None else ''
             print(f"{WORK[name]+(', against scikit-learn' if side == 'sklearn' else ''):50} {show('seconds', '9.4f'):>9} {show(side+'_seconds', '9.4f'):>9} "
                   f"{show(side+'_ratio', '6.1f'):>6} {show('floor', '8.4f'):>8}   {added} {show(side+'_added_memory_mb', '')}", flush=True)
-        if not args.smoke: append_line(Path(__file__).resolve().parents[1]/'results/speed.jsonl', json.dumps({k: float(f'{v:.4g}') if isinstance(v, float) else v for k, v in line.items()}))
+        if not args.smoke: add('speed.jsonl', {k: float(f'{v:.4g}') if isinstance(v, float) else v for k, v in line.items()}, args.device, show=False)

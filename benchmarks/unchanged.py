@@ -4,17 +4,16 @@
     DD_DEBIAS_DATA=.data python benchmarks/unchanged.py reference  # plain torch: float32, torch's own layers, blocks of 256; an hour
 
 Both sides get the same weights and the same seeds, so they see the same images in the same order."""
-import contextlib, json, sys, time
+import contextlib, sys, time
 from functools import partial
-from pathlib import Path
 from unittest.mock import patch
 import torch
 from torch import nn
 import dd_debias.dm, dd_debias.nets, dd_debias.train
 from dd_debias.bias import cmnist
-from dd_debias.experiment import append_line, commit
 from dd_debias.kde import weigh_kde
 from dd_debias.train import evaluate, train_classifier
+from recorded import add
 
 @contextlib.contextmanager
 def plain_torch():
@@ -34,7 +33,4 @@ if __name__ == '__main__':
             syn = dd_debias.dm.distill_dm(*train.xy, weights, seed=seed)
             seconds = time.perf_counter()-clock
             scores = evaluate(syn, test, train=partial(train_classifier, epochs=100), networks=1, seed=seed)
-        line = json.dumps(dict(side=side, seed=seed, seconds=round(seconds, 1), **{k: scores[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')},
-                               threads=torch.get_num_threads(), torch=torch.__version__, commit=commit()))
-        print(line, flush=True)
-        append_line(Path(__file__).resolve().parents[1]/'results/unchanged.jsonl', line)
+        add('unchanged.jsonl', dict(side=side, seed=seed, seconds=round(seconds, 1), **{k: scores[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')}))

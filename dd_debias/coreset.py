@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from .core import channel_stats, check_xyw, seeded, standardize, subseed, to_float
 from .distill import Distilled, check_ipc, draw_by_weight
-from .nets import ConvNet, in_blocks
+from .nets import ConvNet, begun, in_blocks
 
 # %% ../nbs/24_coreset.ipynb #35c7a87b
 def herd(
@@ -44,7 +44,7 @@ def spread(
 
 # %% ../nbs/24_coreset.ipynb #25fbbd9e
 def _embedding(images, stats, net, seed):
-    with seeded(subseed(seed, 'features')): psi = net(images.shape[1], 2, images.shape[2]).to(images.device)
+    with seeded(subseed(seed, 'features')): psi = begun(net, images, 2)
     return lambda idx: in_blocks(lambda x: psi.embed(standardize(x, stats)), images[idx])
 
 def distill_herding(

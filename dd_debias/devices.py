@@ -20,10 +20,11 @@ from .dm import distill_dm
 from .distill import Distilled
 
 # %% ../nbs/25_devices.ipynb #bb97cd2a
+def _moved(device, *tensors): return [t if t is None else t.to(device) for t in tensors]
+
 def _part(distill, images, labels, weights, device, share, threads):
     if threads: torch.set_num_threads(threads)
-    images, labels, weights = (t if t is None else t.to(device) for t in (images, labels, weights))
-    return distill(images, labels, weights, share=share).to('cpu')
+    return distill(*_moved(device, images, labels, weights), share=share).to('cpu')
 
 def distill_shared(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
@@ -40,9 +41,9 @@ def distill_shared(
     devices = devices or tuple(f'cuda:{i}' for i in range(torch.cuda.device_count())) or (str(images.device),)
     for d in () if executor else devices: check_device(d)
     distill, n = partial(distill, ipc=ipc, seed=seed), min(len(devices), len(class_counts(labels)))
-    if n == 1: return distill(*(t if t is None else t.to(devices[0]) for t in (images, labels, weights))).to(images.device)
+    if n == 1: return distill(*_moved(devices[0], images, labels, weights)).to(images.device)
     threads = max(1, (os.cpu_count() or 1)//n) if set(devices) == {'cpu'} else None
-    given = [t if t is None else t.cpu() for t in (images, labels, weights)] # each process maps the same memory
+    given = _moved('cpu', images, labels, weights) # each process maps the same memory
     with nullcontext(executor) if executor else ProcessPoolExecutor(n, torch.multiprocessing.get_context('spawn')) as pool:
         running = [pool.submit(_part, distill, *given, d, (i, n), threads) for i, d in enumerate(devices[:n])]
         try: parts = [r.result() for r in running]

@@ -14,7 +14,7 @@ from torch import Tensor
 from .augment import siamese_augment
 from .core import channel_stats, check_xyw, class_counts, seeded, standardize, subseed, unstandardize
 from .distill import Distilled, check_ipc, cut_parts, first_images
-from .nets import ConvNet, half, in_blocks
+from .nets import ConvNet, begun, half, in_blocks
 
 # %% ../nbs/21_dm.ipynb #b2ea703e
 class Sampler:
@@ -101,7 +101,7 @@ def distill_dm(
     syn, velocity = start['images'].to(device).clone().requires_grad_(), start['velocity'].to(device).clone()
     for step in range(start['step'], steps):
         with seeded(subseed(seed, 'dm', step)):
-            with device: psi = net(images.shape[1], classes, images.shape[2]).requires_grad_(False)
+            psi = begun(net, images, classes).requires_grad_(False)
             idx = sampler(batch)[mine].flatten()
         turn = subseed(seed, 'augment', step)
         real = in_blocks(psi.embed, together(standardize(images[idx], stats), drawn, seed=turn))

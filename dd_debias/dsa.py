@@ -19,7 +19,7 @@ from .augment import batch_augment, siamese_augment
 from .core import channel_stats, check_xyw, class_counts, seeded, standardize, subseed, unstandardize
 from .distill import Distilled, check_ipc, first_images
 from .dm import Sampler
-from .nets import ConvNet, half
+from .nets import ConvNet, begun, half
 
 # %% ../nbs/22_dsa.ipynb #b65be2fd
 def class_gradients(
@@ -105,8 +105,7 @@ def distill_dsa(
     y_syn = torch.arange(classes, device=device).repeat_interleave(ipc)
     made_of, drawn = (torch.arange(classes).repeat_interleave(n) for n in (ipc, batch)) # who is augmented alike
     sampler = Sampler(labels, w if sampling == 'importance' else torch.ones_like(w))
-    def fresh():
-        with device: return net(shape[0], classes, shape[1])
+    fresh = partial(begun, net, images, classes)
     if start is None:
         syn = first_images(images, labels, w, stats, ipc=ipc, init=init, seed=seed)
         start = dict(images=syn, velocity=torch.zeros_like(syn), step=0)

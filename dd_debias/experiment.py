@@ -248,11 +248,14 @@ def sweep(
 )->list: # the records
     "Run one after the other, but none that another process is at. A run that fails is reported and does not stop the others"
     end, records = time.monotonic()+budget, []
+    class OutOfTime(Exception): pass
     def until(*_):
-        if time.monotonic() > end: raise TimeoutError
+        if time.monotonic() > end: raise OutOfTime
     for r in runs:
-        try: records.append(until() or r(on_step=until))
-        except TimeoutError: break
+        try:
+            until()
+            records.append(r(on_step=until))
+        except OutOfTime: break
         except BlockingIOError: continue
         except Exception as e: print(f'failed: {type(e).__name__}: {e}', file=sys.stderr)
     return records

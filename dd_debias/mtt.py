@@ -20,7 +20,7 @@ from .augment import batch_augment
 from .core import accepts, channel_stats, check_xyw, class_counts, seeded, standardize, subseed, unstandardize
 from .distill import Distilled, check_ipc, first_images, load_tensors, save_tensors
 from .dm import Sampler
-from .nets import ConvNet
+from .nets import ConvNet, begun
 
 # %% ../nbs/23_mtt.ipynb #c2f155c1
 def flat_loss(
@@ -54,8 +54,7 @@ def expert_trajectories(
     "Where training takes networks on images drawn by weight. Raises FloatingPointError when parameters are no longer finite"
     w = check_xyw(images, labels, weights)
     device, classes, stats = images.device, len(class_counts(labels)), channel_stats(images, w)
-    def fresh():
-        with device: return net(images.shape[1], classes, images.shape[2])
+    fresh = partial(begun, net, images, classes)
     with seeded(seed): model = fresh()
     gradient = grad(flat_loss(model))
     def one_by_one(theta, x, y): # a CPU is faster with few images at a time, which stay in the cache
@@ -161,7 +160,7 @@ def distill_mtt(
     syn, velocity, alpha, alpha_velocity = (start[k].to(device).clone() for k in ('images', 'velocity', 'lr', 'lr_velocity'))
     kept = dict(cache=cache) if accepts(experts, 'cache') else {}
     paths = experts(images, labels, weights, seed=subseed(seed, 'experts'), net=net, on_step=on_expert, **kept)
-    with seeded(seed): model = net(images.shape[1], classes, images.shape[2]).to(device)
+    with seeded(seed): model = begun(net, images, classes)
     check_experts(paths, model, latest, ahead)
     loss_of, size = flat_loss(model), min(student_batch or len(syn), len(syn))
     for step in range(start['step'], steps):

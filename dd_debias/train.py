@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch.func import functional_call, stack_module_state, vmap
 from .augment import batch_augment
 from .core import BiasedDataset, accepts, bias_for, channel_stats, check_xyw, seeded, standardize, subseed
-from .nets import ConvNet, Standardized, half, in_blocks
+from .nets import ConvNet, Standardized, begun, half, in_blocks
 
 # %% ../nbs/05_train.ipynb #98a03c3b
 def batches(
@@ -71,8 +71,7 @@ def fresh(
     stats:tuple, # mean (C,) and std (C,)
 )->Standardized:
     "An untrained network for these images; `.net` takes them standardised"
-    with images.device: model = net(images.shape[1], int(labels.max())+1, images.shape[2])
-    return Standardized(model, *stats).to(images.device)
+    return Standardized(begun(net, images, int(labels.max())+1), *stats).to(images.device)
 
 def descend(
     opt:torch.optim.Optimizer,

@@ -1,0 +1,14 @@
+"""A line of results, with what it was measured on."""
+import json, platform
+from pathlib import Path
+import torch
+from dd_debias.experiment import append_line, commit
+
+RESULTS = Path(__file__).resolve().parents[1]/'results'
+
+def add(name, line, device='cpu', show=True):
+    "Add a line to results/<name>, and print it"
+    line = json.dumps(dict(line, threads=torch.get_num_threads(), device=torch.cuda.get_device_name() if device == 'cuda' else platform.machine(),
+                           torch=torch.__version__, commit=commit()))
+    if show: print(line, flush=True)
+    append_line(RESULTS/name, line)
