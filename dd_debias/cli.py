@@ -206,8 +206,9 @@ def duration(
     text:str, # such as 90, 90s, 9m or 1.5h
 )->float: # seconds
     "How long something may take"
-    number, unit = (text[:-1], text[-1]) if text[-1:] in ('s', 'm', 'h') else (text, 's')
-    return float(number)*dict(s=1, m=60, h=3600)[unit]
+    found = re.fullmatch(r'(\d+\.?\d*|\.\d+)([smh]?)', text)
+    if not found: raise argparse.ArgumentTypeError(f'{text!r} is not a time; write seconds, or 90s, 9m, 1.5h')
+    return float(found[1])*dict(s=1, m=60, h=3600)[found[2] or 's']
 
 def main_sweep(argv):
     p = argparse.ArgumentParser(

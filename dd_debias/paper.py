@@ -11,9 +11,11 @@ __all__ = ['SETS', 'METHODS', 'cells', 'cell_run', 'cell_name', 'sweep_cells', '
 import shlex, sys
 from functools import partial
 from itertools import product
+from pathlib import Path
 import pandas as pd
 from .background import bg_fmnist
 from .bias import cmnist
+from .core import check_device
 from .combine import distill_dm_surrogate, distill_mtt_surrogate
 from .corrupt import corrupted_cifar10
 from .dfa import train_dfa
@@ -97,6 +99,7 @@ def sweep_cells(
     show_progress:bool=False,
 )->list: # the new records
     "Run cells, those with the fewest seeds first"
+    check_device(device)
     names = set(read_records(out).get('name', [])) if any(Path(out).glob('*.jsonl')) else set()
     todo, seen = [], set()
     for seed, cell in product(range(seeds), chosen.itertuples()): # a cell in two tables is one run

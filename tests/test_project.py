@@ -1,8 +1,9 @@
 "The project's settings and its site"
-import re, subprocess, sys
+import builtins, dis, importlib, pkgutil, re, subprocess, sys
 from configparser import ConfigParser
 from urllib.parse import unquote
 from nbdev.config import get_config
+import dd_debias
 
 def test_settings_agree(root):
     "settings.ini, which setup.py and nbdev 2 read, and pyproject.toml, which nbdev 3 reads, say the same"
@@ -14,6 +15,18 @@ def test_settings_agree(root):
         assert ini[key] == cfg[key], key
     for key in ('lib_path', 'nbs_path', 'doc_path'): assert root/ini[key] == cfg[key], key
     for key in ('recursive', 'put_version_in_init', 'update_pyproject', 'custom_sidebar'): assert ini.getboolean(key) == cfg[key], key
+
+def test_modules_import_what_they_use():
+    "A name that only a notebook's own cells know is missing from the package"
+    def codes(code):
+        yield code
+        for c in code.co_consts:
+            if hasattr(c, 'co_code'): yield from codes(c)
+    for m in pkgutil.iter_modules(dd_debias.__path__):
+        module = importlib.import_module(f'dd_debias.{m.name}')
+        source = compile(open(module.__file__, encoding='utf-8').read(), module.__file__, 'exec')
+        names = {i.argval for code in codes(source) for i in dis.get_instructions(code) if i.opname == 'LOAD_GLOBAL'}
+        assert not names-set(vars(module))-set(dir(builtins)), m.name
 
 def test_site(project):
     "The site renders without a warning, its links lead somewhere, and reading it asks nothing of any other site"

@@ -19,6 +19,7 @@ from dd_debias.kde import kde_density, kde_weights
 from dd_debias.judge import interval
 from dd_debias.mtt import distill_mtt, expert_trajectories
 from dd_debias.nets import ConvNet, MLP
+from dd_debias.paper import SETS
 from dd_debias.train import evaluate, train_classifier
 
 COMMAND = 'run color_digits --ipc 2 --steps 60 --distill.batch 8 --epochs 20 --networks 2 --seed 3 --device cpu'.split()
@@ -71,6 +72,15 @@ def test_two_sweeps_share_the_work(tmp_path):
         assert sweep([one]) == []
     assert not folder.exists() # nothing came of it
     assert len(sweep([one])) == 1
+
+def test_a_sweep_from_the_shell(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(SETS, 'CMNIST', color_digits)
+    command = f'sweep --part table3 --set color_digits --method Random --conflict .05 --ipc 1 --device cpu --out {tmp_path}'.split()
+    for n in (1, 0):
+        assert main(command) == 0 and f'{n} new runs' in capsys.readouterr().out
+    assert main([*command, '--device', 'nowhere']) == 2 and 'nowhere cannot be used' in capsys.readouterr().err
+    with pytest.raises(SystemExit): main([*command, '--budget', 'soon'])
+    assert 'write seconds, or 90s' in capsys.readouterr().err
 
 def test_classes_shared_out_are_the_same_run(tmp_path):
     alone, shared = of_digits(tmp_path/'a')[0](), of_digits(tmp_path/'b', device='cpu,cpu')[0]()
