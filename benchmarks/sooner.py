@@ -18,24 +18,26 @@ from dd_debias.train import evaluate, train_classifier
 from recorded import add
 
 STEPS = (10, 25, 50, 100, 200)
-AUTHORS = dict(lr=1., batch=256, sampling='weighted', init='uniform')
 VARIANTS = { # a list of learning rates: one for the way to each of STEPS
-    "authors' settings": AUTHORS,
-    '+ batches drawn by weight, a quarter as large': dict(lr=1., batch=64, init='uniform'),
-    '+ first images drawn by weight': dict(lr=1., batch=64),
-    '+ learning rate 10 (our default)': dict(lr=10., batch=64),
-    '+ falling from 30 to 3': dict(lr=[30., 20., 10., 5., 3.], batch=64),
-    '+ mean of the last half of the steps': dict(lr=10., batch=64, mean=True),
-    '+ networks of width 48': dict(lr=10., batch=64, net=partial(ConvNet, width=48))}
+    "authors' settings": dict(lr=1., batch=256, sampling='weighted', init='uniform', anneal=False),
+    '+ batches drawn by weight, a quarter as large': dict(lr=1., init='uniform', anneal=False),
+    '+ first images drawn by weight': dict(lr=1., anneal=False),
+    '+ learning rate 10': dict(anneal=False),
+    '+ falling to nothing (our default)': {},
+    '+ falling from 30 to 3 instead': dict(lr=[30., 20., 10., 5., 3.], anneal=False),
+    '+ mean of the last half of the steps instead': dict(mean=True, anneal=False),
+    '+ networks of width 48': dict(net=partial(ConvNet, width=48))}
 
 def curve(train, test, weights, variant, seed):
-    how = dict(VARIANTS[variant])
-    lr, averaged, state, states, marks = how.pop('lr'), how.pop('mean', False), None, [], []
+    how = VARIANTS[variant].copy()
+    lr, averaged, state, states, marks = how.pop('lr', 10.), how.pop('mean', False), None, [], []
     stats, seconds = channel_stats(train.images, weights), 0.
     for i, step in enumerate(STEPS):
         def keep(n, steps, s):
             marks.append(time.perf_counter())
             states.append(dict(images=s['images'].clone(), velocity=s['velocity'].clone(), step=n))
+        if how.get('anneal', True): # a way of its own to each of STEPS
+            state, states, marks, seconds = None, [], [], 0.
         begun = len(states)
         distill_dm(*train.xy, weights, seed=seed, steps=step, start=state, lr=lr[i] if isinstance(lr, list) else lr, on_step=keep, **how)
         state = states[-1]

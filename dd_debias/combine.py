@@ -43,7 +43,7 @@ def distill_dm_surrogate(
     ipc:int=10, # images per class
     seed:int=0,
     surrogate=train_dfa, # a trainer whose model has .net.embed; of DFA, that is the intrinsic embedding (paper, section 6)
-    steps:int=200, # with the next three, as for `distill_dm`
+    steps:int=100, # with the next three, as for `distill_dm`
     lr:float=10.,
     momentum:float=.5,
     batch:int=64,

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
-from .core import channel_stats, check_images, seeded, subseed
+from .core import channel_stats, check_images, seeded, standardize, subseed
 from .nets import ResNet18, Standardized, half, in_blocks
 
 # %% ../nbs/10_encoder.ipynb #f43001c4
@@ -92,14 +92,16 @@ def train_encoder(
 )->nn.Module: # for `embed`
     "Train an encoder by `gsc_loss`. Raises FloatingPointError when the loss is no longer a number"
     check_images(images, labels)
-    device, steps = images.device, steps or max(30, math.ceil(8*len(images)/batch))
+    device, steps, stats = images.device, steps or max(30, math.ceil(8*len(images)/batch)), channel_stats(images)
     with seeded(subseed(seed, 'encoder')):
-        model = Standardized(net(images.shape[1]), *channel_stats(images)).to(device)
+        model = Standardized(net(images.shape[1]), *stats).to(device)
+        seen, learnt = images, model
+        if hasattr(model.net, 'glance'): seen, learnt = in_blocks(lambda x: model.net.glance(standardize(x, stats)), images), model.net.head
         opt = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
         for step in range(steps):
             idx = torch.randint(len(images), (batch,)).to(device)
             model.train() # a hook may have looked at it
-            with half(device): z = model(images[idx])
+            with half(device): z = learnt(seen[idx])
             loss = gsc_loss(F.normalize(z.float(), dim=1), labels[idx], q=q, temperature=temperature)
             opt.zero_grad(set_to_none=True)
             loss.backward()

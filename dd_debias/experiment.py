@@ -301,7 +301,7 @@ RECIPES = dict(
     quick=dict(train_classifier=dict(epochs=100)),
     paper=dict(
         weigh_kde=dict(encoder=ResNetEncoder, encoder_lr=.01),
-        distill_dm=dict(steps=20000, lr=1., batch=256, sampling='weighted', init='uniform'),
+        distill_dm=dict(steps=20000, lr=1., anneal=False, batch=256, sampling='weighted', init='uniform'),
         distill_dsa=dict(rounds=1000, outer=None, inner=None, lr=.1, lr_net=.01, batch=256, net=ConvNet,
                          sampling='weighted', init='uniform'),
         distill_mtt=dict(steps=5000, lr=1000., lr_lr=1e-5, student_lr=.01, student_steps=20, student_batch=None, ahead=3, latest=25,

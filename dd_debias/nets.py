@@ -140,12 +140,13 @@ def begun(
     "An untrained network for such images, drawn on the device where they are"
     with images.device: return net(images.shape[1], classes, images.shape[2]).to(images.device)
 
-@torch.no_grad()
 def in_blocks(
     f, # a network, or its .embed
     x:Tensor, # (N,...)
     block:int|None=None, # samples at a time; None: 32 on a CPU, where that much stays in the cache, else 4096
+    *,
+    graph:bool=False, # record what is computed, to differentiate it
 )->Tensor: # (N,...) float32
-    "`f(x)` without gradient, a block at a time"
+    "`f(x)`, a block at a time"
     block = block or (32 if x.device.type == 'cpu' else 4096)
-    with half(x.device): return torch.cat([f(b).float() for b in x.split(block)])
+    with torch.set_grad_enabled(graph), half(x.device): return torch.cat([f(b).float() for b in x.split(block)])

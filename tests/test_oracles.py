@@ -38,15 +38,15 @@ def test_density_does_not_depend_on_blocks():
     z = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(kde_density(z, block=7), kde_density(z), rtol=1e-5)
 
-@pytest.mark.parametrize('sampling', ['importance', 'weighted'])
-def test_dm_is_the_plain_loop(sampling):
+@pytest.mark.parametrize('sampling, anneal, rates', [('importance', True, (1., .75, .25)), ('weighted', False, (1., 1., 1.))])
+def test_dm_is_the_plain_loop(sampling, anneal, rates):
     "Equation 2, class by class and step by step, float32 and without blocks"
     train = color_digits()[:200]
     w = torch.rand(200, generator=torch.Generator().manual_seed(1)).double()
     w = mean_one(w, train.labels)
-    net, steps, batch, ipc, seed, lr = partial(ConvNet, width=16), 3, 5, 2, 0, 1.
+    net, steps, batch, ipc, seed = partial(ConvNet, width=16), 3, 5, 2, 0
     losses = []
-    syn = distill_dm(*train.xy, w, ipc=ipc, steps=steps, batch=batch, net=net, lr=lr, seed=seed, sampling=sampling, on_step=lambda i, n, s: losses.append((s['images'].clone(), s['loss'].item())))
+    syn = distill_dm(*train.xy, w, ipc=ipc, steps=steps, batch=batch, net=net, lr=1., anneal=anneal, seed=seed, sampling=sampling, on_step=lambda i, n, s: losses.append((s['images'].clone(), s['loss'].item())))
     mean, std = (s.view(-1, 1, 1) for s in channel_stats(train.images, w))
     x = (to_float(train.images)-mean)/std
     s = x[draw_by_weight(train.labels, w, ipc, seed=seed)].clone().requires_grad_()
@@ -64,7 +64,7 @@ def test_dm_is_the_plain_loop(sampling):
             loss = loss+((real.detach()-fake)**2).sum()
         assert losses[step][1] == pytest.approx(loss.item(), rel=.03) # bfloat16 where the machine has it
         velocity = .5*velocity+torch.autograd.grad(loss, s)[0]
-        s = (s.detach()-lr*velocity).requires_grad_()
+        s = (s.detach()-rates[step]*velocity).requires_grad_()
         assert F.cosine_similarity(losses[step][0].flatten(), s.flatten(), 0) > .9999
     assert torch.allclose(syn.images, losses[-1][0]*std+mean)
 
