@@ -43,11 +43,11 @@ class Stem(nn.Conv2d):
         return torch.bmm(matrix.expand(n, -1, -1), patches).view(n, -1, h, w)
 
 class Halve(nn.Module):
-    "The mean of each two by two pixels; on a CPU as a sum of rows and a product of two matrices"
+    "The mean of each two by two pixels; on a CPU as a product of two matrices"
     def forward(self, x:Tensor)->Tensor:
         if x.device.type != 'cpu': return F.avg_pool2d(x, 2)
-        rows = x[..., ::2, :]+x[..., 1::2, :]
-        return rows@torch.eye(rows.shape[-1]//2, dtype=x.dtype).repeat_interleave(2, 0).div(4)
+        pairs = torch.eye(x.shape[-1]//2, dtype=x.dtype).repeat_interleave(2, 0).div(4)
+        return x.unflatten(-2, (-1, 2)).flatten(-2)@torch.cat([pairs, pairs]) # two rows beside each other
 
 # %% ../nbs/03_nets.ipynb #ec95b53b
 def ConvNet(
@@ -143,10 +143,10 @@ def begun(
 def in_blocks(
     f, # a network, or its .embed
     x:Tensor, # (N,...)
-    block:int|None=None, # samples at a time; None: 32 on a CPU, where that much stays in the cache, else 4096
+    block:int|None=None, # samples at a time, at most; None: 32 on a CPU, where that much stays in the cache, else 4096
     *,
     graph:bool=False, # record what is computed, to differentiate it
 )->Tensor: # (N,...) float32
     "`f(x)`, a block at a time"
     block = block or (32 if x.device.type == 'cpu' else 4096)
-    with torch.set_grad_enabled(graph), half(x.device): return torch.cat([f(b).float() for b in x.split(block)])
+    with torch.set_grad_enabled(graph), half(x.device): return torch.cat([f(b).float() for b in x.chunk(max(1, -(-len(x)//block)))])

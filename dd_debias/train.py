@@ -10,7 +10,6 @@ __all__ = ['batches', 'fit', 'fresh', 'descend', 'stack', 'train_classifier', 'b
 
 # %% ../nbs/05_train.ipynb #6f37db0a
 import inspect
-from contextlib import nullcontext
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch.func import functional_call, stack_module_state, vmap
 from .augment import batch_augment
 from .core import BiasedDataset, accepts, bias_for, channel_stats, check_xyw, seeded, standardize, subseed
-from .nets import ConvNet, Standardized, begun, half, in_blocks
+from .nets import ConvNet, Standardized, begun, in_blocks
 
 # %% ../nbs/05_train.ipynb #98a03c3b
 def batches(
@@ -121,14 +120,16 @@ def train_classifier(
         with seeded(subseed(s, 'train')):
             models.append(fresh(net, images, labels, stats))
             generators.append(torch.Generator().set_state(torch.get_rng_state()))
-    if len(models) == 1: params, forward = dict(models[0].net.named_parameters()), models[0].net
-    else: params, forward = stack([m.net for m in models])
+    if len(models) > 1: params, forward = stack([m.net for m in models])
+    else:
+        alone = models[0].net
+        params, whole = dict(alone.named_parameters()), any(True for _ in alone.buffers()) # statistics of a batch are of the whole batch
+        forward = lambda x: in_blocks(alone, x, len(x) if whole else None, graph=True)
     opt = torch.optim.SGD(params.values(), lr=lr, momentum=momentum, weight_decay=weight_decay)
     factor = w if sampling == 'weighted' else torch.ones_like(w)
     def update(x, idx, epoch):
         for group in opt.param_groups: group['lr'] = lr if epoch < epochs//2 else lr/10
-        with half(x.device) if len(models) == 1 else nullcontext(): out = forward(x) # vmap knows nothing of autocast
-        losses = F.cross_entropy(out.float().flatten(0, -2), labels[idx].flatten(), reduction='none').view(idx.shape)
+        losses = F.cross_entropy(forward(x).flatten(0, -2), labels[idx].flatten(), reduction='none').view(idx.shape)
         return descend(opt, (factor[idx]*losses).mean(-1).sum())
     value = models if seeds else models[0]
     fit(update, images, w, stats=stats, epochs=epochs, batch=batch, lr=lr, augment=augment, sampling=sampling, generators=generators,
