@@ -6,7 +6,7 @@
 import contextlib, sys, time
 from functools import partial
 import torch
-import dd_debias.train
+import dd_debias.nets
 from dd_debias.bias import cmnist
 from dd_debias.distill import load
 from dd_debias.experiment import read_records
@@ -39,10 +39,10 @@ def cost(networks=20):
             return time.perf_counter()-clock
         stack, alone = (lambda e: train(seeds=seeds, epochs=e)), (lambda e: [train(seed=s, epochs=e) for s in seeds])
         stack_seconds, alone_seconds = seconds(stack), seconds(alone)
-        autocast, dd_debias.train.half = dd_debias.train.half, lambda device: contextlib.nullcontext() # in float32
+        autocast, dd_debias.nets.half = dd_debias.nets.half, lambda device: contextlib.nullcontext() # in float32
         pairs = list(zip(stack(1), alone(1)))
         with torch.no_grad(): apart = max(((a(test.images)-b(test.images)).norm()/b(test.images).norm()).item() for a, b in pairs)
-        dd_debias.train.half = autocast
+        dd_debias.nets.half = autocast
         add('judge.jsonl', dict(net=name, networks=networks, images=len(syn), steps=STEPS, alone_seconds=round(alone_seconds, 2), stack_seconds=round(stack_seconds, 2),
                                 ratio=round(alone_seconds/stack_seconds, 2), apart=apart), device)
 

@@ -223,7 +223,7 @@ class Double(torch.nn.Module):
 @pytest.mark.parametrize('net,sampling', [(partial(ConvNet, width=8), 'importance'), *((n, 'weighted') for n in (partial(ConvNet, width=8), MLP, LeNet, AlexNet, VGG11, ResNet18))])
 def test_a_stack_is_its_networks(net, sampling, monkeypatch):
     "Each network of a stack is what it would be if trained by itself, within rounding"
-    monkeypatch.setattr('dd_debias.train.half', lambda device: nullcontext())
+    monkeypatch.setattr('dd_debias.nets.half', lambda device: nullcontext())
     images, labels = color_digits()[:12].images, torch.arange(12)%3
     w = mean_one(torch.rand(12, generator=torch.Generator().manual_seed(1)), labels)
     quick = partial(train_classifier, images, labels, w, net=partial(Double, net), epochs=1, batch=6, sampling=sampling)
@@ -232,7 +232,7 @@ def test_a_stack_is_its_networks(net, sampling, monkeypatch):
 
 def test_evaluate_together(monkeypatch):
     "The same rows, in the same order"
-    monkeypatch.setattr('dd_debias.train.half', lambda device: nullcontext())
+    monkeypatch.setattr('dd_debias.nets.half', lambda device: nullcontext())
     train, test = color_digits()[:100], color_digits(split='test')
     judge = partial(evaluate, train, test, train=partial(train_classifier, net=MLP, epochs=3), networks=3)
     assert (judge(together=True)-judge(together=False)).abs().max().max() < 1
@@ -256,7 +256,7 @@ def test_interval_is_students():
 
 def test_groupdro_is_the_plain_loop(monkeypatch):
     "Sagawa et al., algorithm 1, group by group"
-    monkeypatch.setattr('dd_debias.train.half', lambda device: nullcontext())
+    monkeypatch.setattr('dd_debias.nets.half', lambda device: nullcontext())
     monkeypatch.setattr('dd_debias.groupdro.half', lambda device: nullcontext())
     train, net, rate, seed = color_digits()[:60], partial(ConvNet, width=4), .5, 2
     w = torch.ones(60)
