@@ -9,9 +9,9 @@ import torch
 import dd_debias.nets
 from dd_debias.bias import cmnist
 from dd_debias.distill import load
-from dd_debias.experiment import read_records
 from dd_debias.judge import bias_reader, conflict_shown, evaluate_across
 from dd_debias.nets import ConvNet, LeNet, MLP
+from dd_debias.paper import cell_name, cells
 from dd_debias.train import train_classifier
 from recorded import RESULTS, add
 
@@ -20,10 +20,8 @@ NETS = {'ConvNet, width 128': ConvNet, 'ConvNet, width 32': partial(ConvNet, wid
 
 def kept_sets():
     "The recorded sets of the headline: DM without and with weights, the first seed"
-    runs = read_records(RESULTS/'cmnist.jsonl')
-    for method, name in {'dm': 'DM', 'dm+kde': 'DM + KDE'}.items():
-        found = runs[(runs.method == method) & (runs['data.conflict'] == .05) & (runs['distill.ipc'] == 10) & (runs.seed == 0)]
-        yield name, load(RESULTS/found.name.iloc[-1]/'distilled.safetensors')
+    for cell in cells('part == "table1" and dataset == "CMNIST" and ipc == 10 and conflict == .05').itertuples():
+        yield cell.method.replace('+Ours', ' + KDE'), load(RESULTS/'paper'/cell_name(cell)/'distilled.safetensors')
 
 def cost(networks=20):
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -55,7 +53,7 @@ def across():
 
 def shown():
     reader, right = bias_reader(cmnist(split='test'))
-    for path in sorted(RESULTS.glob('cmnist-*/distilled.safetensors')):
+    for path in sorted(RESULTS.glob('**/cmnist-c0.05-*/distilled.safetensors')):
         add('shown.jsonl', dict(name=path.parent.name, shown=round(conflict_shown(load(path), reader), 3), reader_percent=round(right, 1)))
 
 if __name__ == '__main__': dict(across=across, shown=shown).get(sys.argv[-1], cost)()

@@ -42,7 +42,7 @@ def networks(tiny):
     width = 16 if tiny else 128
     return partial(ConvNet, width=width), partial(reference.convnet, width=width)
 
-def dm(side, device, tiny, steps=2):
+def dm(side, device, tiny, steps=10):
     (x, y), (net, plain) = real(6000, device), networks(tiny)
     batch = 8 if tiny else 256
     if side == 'ours': return partial(distill_dm, x, y, steps=steps, batch=batch, lr=1., net=net), steps

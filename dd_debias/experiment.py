@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 import dd_debias
-from .core import BiasedDataset, accepts, atomic, bias_for, check_device, png, show_images, subplots, to_uint8
+from .core import BiasedDataset, accepts, atomic, bias_for, check_device, png, subplots
 from .bias import color_digits
 from .devices import distill_shared
 from .distill import Checkpoint, Distilled, distill_random, hooks, load, load_tensors, save, save_tensors
@@ -359,9 +359,7 @@ def before_and_after(
     "Two synthetic sets side by side, above the accuracies of everything in `scores`"
     fig, axes = subplots(2, 2, figsize=(9, 7.4), height_ratios=[4.2, 2.2])
     for ax, title, syn in zip(axes[0], ('without weights', 'with weights'), (before, after)):
-        images = to_uint8(syn.images).view(-1, syn.ipc, *syn.images.shape[1:]).transpose(0, 1).flatten(0, 1)
-        sheet = show_images(images, ncols=len(syn)//syn.ipc)
-        ax.imshow(sheet.axes[0].images[0].get_array(), interpolation='nearest')
+        ax.imshow(syn.sheet(syn.ipc).axes[0].images[0].get_array(), interpolation='nearest')
         ax.set_title(f'{title}: {syn!r}', fontsize=9)
         ax.axis('off')
     grid = axes[1, 0].get_gridspec()
