@@ -118,11 +118,13 @@ def command(
     *,
     recipe:str='quick',
     seeds:int=1,
+    out:str='', # where the result goes, if not with the others
 )->str:
     "What to type for it"
     told = dict(part=cell.part, set=SETS[cell.dataset].__name__, method=cell.method, conflict=f'{cell.conflict:g}', ipc=cell.ipc)
     if recipe != 'quick': told['recipe'] = recipe
     if seeds > 1: told['seeds'] = seeds
+    if out: told['out'] = out
     return 'dd-debias sweep '+' '.join(f'--{k} {shlex.quote(str(v))}' for k, v in told.items())
 
 def compare(
@@ -144,18 +146,18 @@ def compare(
             same = numbers[(numbers.dataset == cell.dataset) & (numbers.method == cell.method) & (numbers.ipc == cell.ipc) & (numbers.conflict_percent == round(100*cell.conflict))]
             row['paper'], row['paper_spread'] = same[['accuracy', 'std']].iloc[0] if len(same) else (float('nan'),)*2
             row['difference'] = row['ours']-row['paper']
-        rows.append(dict(row, command=command(cell, recipe=recipe, seeds=max(1, len(found)))))
+        rows.append(dict(row, command=command(cell, recipe=recipe, seeds=max(1, len(found)), out='again')))
     return pd.DataFrame(rows)
 
 def readable(
     compared:pd.DataFrame, # from `compare`, with the paper's numbers
 )->pd.DataFrame: # a row a cell
-    "The same as text, accuracies in percent, with what to type for each cell"
+    "The same as text, accuracies in percent"
     def told(value, spread): return ['' if pd.isna(v) else f'{v:.1f} ± {s:.1f}' for v, s in zip(compared[value], compared[spread])]
     return pd.DataFrame({
         'set': compared.dataset, 'method': compared.method, 'conflicting': compared.conflict.map('{:.0%}'.format), 'IPC': compared.ipc, 'ours': told('ours', 'spread'),
         'paper': told('paper', 'paper_spread'), 'difference': compared.difference.map(lambda v: '' if pd.isna(v) else f'{v:+.1f}'),
-        'seeds': compared.seeds, 'command': compared.command}).set_index(['set', 'method'])
+        'seeds': compared.seeds}).set_index(['set', 'method'])
 
 def plot_cells(
     compared:pd.DataFrame, # from `compare`, with the paper's numbers

@@ -1,5 +1,5 @@
 "The claim itself, as recorded, and the program on the front page"
-import re
+import re, shlex
 from functools import partial
 from pathlib import Path
 import nbformat, pytest
@@ -10,7 +10,7 @@ from dd_debias.corrupt import PRESETS
 from dd_debias.distill import load
 from dd_debias.dm import distill_dm
 from dd_debias.experiment import read_records
-from dd_debias.paper import cells, compare
+from dd_debias.paper import cells, command, compare
 from dd_debias.train import evaluate, train_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +38,13 @@ def test_recorded_trainers():
     d = recorded('part == "table4" and dataset == "CMNIST"', 'accuracy.conflicting').set_index(['method', 'ipc']).ours
     for ipc in (10, 50):
         for t in ('DFA', 'SelectMix*'): assert d[t, ipc] < d['DM+Ours', ipc]-20, (t, ipc)
+
+def test_commands(capsys):
+    "What is printed beside a table chooses that cell, and no other"
+    for c in cells().iloc[::7].itertuples():
+        for how in (dict(), dict(recipe='paper', seeds=3)):
+            assert main(shlex.split(command(c, **how))[1:]+['--list']) == 0
+            assert capsys.readouterr().out == command(c, **how)+'\n'
 
 def test_recorded_density():
     "The goals of every benchmark, with the default encoder, at 1 and 5%"
