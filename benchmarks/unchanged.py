@@ -12,6 +12,7 @@ from torch import nn
 import dd_debias.dm, dd_debias.nets, dd_debias.train
 from dd_debias.bias import cmnist
 from dd_debias.kde import weigh_kde
+from dd_debias.nets import in_blocks
 from dd_debias.train import evaluate, train_classifier
 from recorded import add
 
@@ -19,8 +20,8 @@ from recorded import add
 def plain_torch():
     with contextlib.ExitStack() as stack:
         swap = lambda module, **new: [stack.enter_context(patch.object(module, k, v)) for k, v in new.items()]
-        swap(dd_debias.nets, Stem=nn.Conv2d, Halve=partial(nn.AvgPool2d, 2))
-        for module in (dd_debias.nets, dd_debias.dm, dd_debias.train): swap(module, half=lambda device: contextlib.nullcontext())
+        swap(dd_debias.nets, Stem=nn.Conv2d, Halve=partial(nn.AvgPool2d, 2), half=lambda device: contextlib.nullcontext())
+        for module in (dd_debias.dm, dd_debias.train): swap(module, in_blocks=lambda f, x, block=None, **how: in_blocks(f, x, block or 256, **how))
         yield
 
 if __name__ == '__main__':
