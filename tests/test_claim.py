@@ -26,6 +26,8 @@ def test_recorded():
     assert (weighted.difference > 0).all() and (weighted.ours > plain.ours+25).all()
     for cells_of in (weighted, plain): assert all(cells_of.seeds[c, 10] >= 3 for c in (.01, .05))
     assert weighted.ours[.05, 10] >= 90 and weighted.ours[.01, 10] >= 88 and plain.ours[.05, 10] <= 45
+    fifty = read_records(ROOT/'results/cmnist.jsonl').query('method == "dm+kde" and `distill.ipc` == 50').groupby('data.conflict')['accuracy.all'].apply(lambda a: sum(a.sum())/len(a.sum()))
+    assert fifty[.05] >= 95 and fifty[.01] >= 93 and f'{fifty[.01]:.1f}% at 1% and {fifty[.05]:.1f}% at 5%' in (ROOT/'README.md').read_text()
     d = recorded('part == "table2" and dataset == "CMNIST" and conflict == .05 and ipc == 10').set_index('method')
     assert (d.seeds >= 3).all() and d.ours['DSA+Ours'] >= d.ours['DSA']+40
 
