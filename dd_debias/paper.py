@@ -165,7 +165,9 @@ def plot_cells(
 ): # a matplotlib Figure
     "A panel for each set and share of conflicting images: accuracy against images per class, ours with its spread, the paper's dotted"
     sets, conflicts = compared.dataset.unique(), compared.conflict.unique()
-    fig, axes = subplots(len(sets), len(conflicts), figsize=(2.9*len(conflicts)+.5, 1.9*len(sets)+.7), sharex=True, sharey='row', squeeze=False)
+    cols = len(conflicts) if len(conflicts) > 1 else len(sets)
+    rows = len(sets)*len(conflicts)//cols
+    fig, axes = subplots(rows, cols, figsize=(2.9*cols+.5, 1.9*rows+.7), sharex=True, sharey=True, squeeze=False)
     for ax, (name, conflict) in zip(axes.flat, product(sets, conflicts)):
         for method, color in colors.items():
             d = compared[(compared.dataset == name) & (compared.conflict == conflict) & (compared.method == method)]
