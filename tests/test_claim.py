@@ -28,8 +28,18 @@ def test_recorded():
     assert weighted.ours[.05, 10] >= 90 and weighted.ours[.01, 10] >= 88 and plain.ours[.05, 10] <= 45
     fifty = read_records(ROOT/'results/cmnist.jsonl').query('method == "dm+kde" and `distill.ipc` == 50').groupby('data.conflict')['accuracy.all'].apply(lambda a: sum(a.sum())/len(a.sum()))
     assert fifty[.05] >= 95 and fifty[.01] >= 93 and f'{fifty[.01]:.1f}% at 1% and {fifty[.05]:.1f}% at 5%' in (ROOT/'README.md').read_text()
-    d = recorded('part == "table2" and dataset == "CMNIST" and conflict == .05 and ipc == 10').set_index('method')
-    assert (d.seeds >= 3).all() and d.ours['DSA+Ours'] >= d.ours['DSA']+40
+    paper = read_records(ROOT/'results/paper')
+    assert all(len(scores) == (1 if method == 'full' else 2) for method, scores in zip(paper.method, paper['accuracy.all']))
+
+def test_recorded_distillers():
+    "Weights serve the embedded digits, gradients and trajectories too: three seeds each"
+    d = read_records(ROOT/'results', ROOT/'results/paper')
+    d = d[(d['data.conflict'] == .05) & (d['distill.ipc'] == 10)]
+    by = d.assign(score=d['accuracy.all'].map(lambda a: sum(a)/len(a))).groupby(['dataset', 'method']).score
+    count, mean = by.count(), by.mean()
+    for name, distiller, gain in (('color_digits', 'dm', 25), ('cmnist', 'dsa', 40), ('cmnist', 'mtt', 40)):
+        plain, weighted = (name, distiller), (name, f'{distiller}+kde')
+        assert min(count[plain], count[weighted]) >= 3 and mean[weighted] >= mean[plain]+gain, weighted
 
 def test_recorded_trainers():
     "On the whole set debiased trainers beat plain training; on what was distilled without weights none of them comes near distilling with weights"
