@@ -174,10 +174,8 @@ def distill_mtt(
         syn -= lr*velocity.mul_(momentum).add_(for_syn)
         if not syn.isfinite().all():
             raise FloatingPointError(f'the images are no longer finite at step {step+1}; '
-                                     f'lower lr (now {lr:g}) or student_lr (now {student_lr:g})')
-        alpha -= lr_lr*alpha_velocity.mul_(momentum).add_(for_alpha)
-        if alpha <= 0:
-            raise FloatingPointError(f'the learnt step size is {alpha.item():g} at step {step+1}; lower lr_lr (now {lr_lr:g})')
+                                     f'lower lr (now {lr:g}), lr_lr (now {lr_lr:g}) or student_lr (now {student_lr:g})')
+        alpha = torch.maximum(alpha-lr_lr*alpha_velocity.mul_(momentum).add_(for_alpha), alpha/2) # one image per class would take it below zero
         if on_step: on_step(step+1, steps, dict(images=syn, velocity=velocity, lr=alpha, lr_velocity=alpha_velocity, loss=loss))
     config = dict(distill='mtt', ipc=ipc, seed=seed, steps=steps, lr=lr, lr_lr=lr_lr, student_lr=student_lr, student_steps=student_steps,
                   student_batch=student_batch, ahead=ahead, latest=latest, momentum=momentum, init=init)
