@@ -76,6 +76,7 @@ def cell_run(
     train = cooked(train, recipe)
     if recipe == 'quick' and not distill: train = partial(train, net=partial(ConvNet, width=32), epochs=5, augment='')
     elif recipe == 'quick' and cell.ipc > 10: train = partial(train, epochs=50)
+    elif recipe == 'quick' and cell.ipc == 1 and 'MTT' in cell.method: distill = partial(distill, lr=30., lr_lr=1e-6)
     judge = partial(evaluate, train=train, networks=5 if recipe == 'paper' else 2 if distill else 1)
     return partial(run, data, distill, weigh, judge, seed=seed, **where)
 
