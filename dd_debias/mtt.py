@@ -131,7 +131,7 @@ def distill_mtt(
     ipc:int=10, # images per class
     seed:int=0,
     steps:int=60, # measured with the next seven, on CMNIST; original authors: 5,000
-    lr:float=1000., # of the images; original authors: the same. At 3,000 some run off into noise, with one image per class at 100
+    lr:float=1000., # of the images; original authors: the same. At 3,000 some run off into noise; with one image per class at 1,000 too: take 30 there, and lr_lr 1e-6
     lr_lr:float=1e-4, # of the student's step size; original authors: 1e-5
     student_lr:float=.1, # the student's step size at first; original authors: .01
     student_steps:int=8, # of the student; original authors: 10 to 60

@@ -163,7 +163,7 @@ TOO_LONG = {
     'dm': (lambda **kw: distill_dm(*few.xy, ipc=1, steps=60, batch=4, lr=1e30, net=MLP, **kw), 'lower lr'),
     'dsa': (lambda **kw: distill_dsa(*few.xy, rounds=1, outer=9, inner=1, lr=1e38, batch=4, **small, **kw), 'lower lr .* or lr_net'),
     'mtt': (lambda **kw: distill_mtt(*few.xy, student_lr=1e30, latest=1, experts=short, **small, **kw), 'at step 1; lower lr .* lr_lr .* or student_lr'),
-    'mtt step size': (lambda **kw: distill_mtt(*few.xy, lr=1., lr_lr=1e9, latest=1, experts=short, **small, **kw), 'lower lr .* lr_lr'),
+    'mtt lr_lr': (lambda **kw: distill_mtt(*few.xy, lr=1., lr_lr=1e9, latest=1, experts=short, **small, **kw), 'lower lr .* lr_lr'),
     'expert': (lambda **kw: distill_mtt(*few.xy, latest=1, experts=partial(short, lr=1e30), **small, **kw), 'an expert is no longer finite after epoch 1; lower lr')}
 
 @pytest.mark.parametrize('name', TOO_LONG)
