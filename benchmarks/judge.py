@@ -8,10 +8,9 @@ from functools import partial
 import torch
 import dd_debias.nets
 from dd_debias.bias import cmnist
-from dd_debias.distill import load
 from dd_debias.judge import bias_reader, conflict_shown, evaluate_across
 from dd_debias.nets import ConvNet, LeNet, MLP
-from dd_debias.paper import cell_name, cells
+from dd_debias.paper import cells, load_cell
 from dd_debias.train import train_classifier
 from recorded import RESULTS, add
 
@@ -21,7 +20,7 @@ NETS = {'ConvNet, width 128': ConvNet, 'ConvNet, width 32': partial(ConvNet, wid
 def kept_sets():
     "The recorded sets of the headline: DM without and with weights, the first seed"
     for cell in cells('part == "table1" and dataset == "CMNIST" and ipc == 10 and conflict == .05').itertuples():
-        yield cell.method.replace('+Ours', ' + KDE'), load(RESULTS/'paper'/cell_name(cell)/'distilled.safetensors')
+        yield cell.method.replace('+Ours', ' + KDE'), load_cell(cell, RESULTS/'paper')
 
 def cost(networks=20):
     device = 'cuda' if torch.cuda.is_available() else 'cpu'

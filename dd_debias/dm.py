@@ -34,8 +34,8 @@ class Sampler:
         # rounding must not step past the last sample with weight
         self.last = positive[torch.searchsorted(positive, last, right=True)-1]
 
-    def __call__(self, batch:int)->Tensor: # (C, batch) indices into the set
-        u = torch.rand(len(self.high), batch, dtype=torch.float64).to(self.ends.device)
+    def __call__(self, batch:int, generator:torch.Generator|None=None)->Tensor: # (C, batch) indices into the set
+        u = torch.rand(len(self.high), batch, dtype=torch.float64, generator=generator).to(self.ends.device)
         at = torch.searchsorted(self.ends, (self.low[:, None]+u*(self.high-self.low)[:, None]), right=True)
         return self.order[at.minimum(self.last[:, None])]
 

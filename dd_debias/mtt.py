@@ -47,14 +47,15 @@ def expert_trajectories(
     batch:int=256, # images in a step, drawn by weight; original authors: 256, shuffled
     net=partial(ConvNet, width=32), # net(channels, classes, size); original authors: width 128
     augment:str='color_crop_cutout_scale_rotate', # one operation for each step
-    together:int=1, # experts trained as one stack, for a GPU
+    together:int=1, # experts trained as one stack, for a GPU; each is the same as by itself
     cache:str|Path|None=None, # a folder that keeps experts for the next call with the same images and arguments
-    on_step=None, # called as on_step(epoch, epochs, dict(theta)), counted over all stacks
+    on_step=None, # called as on_step(epoch, epochs, dict(theta)), counted over all experts, those found in `cache` included
 )->list: # for each expert (epochs+1,P), its parameters at first and after each epoch
     "Where training takes networks on images drawn by weight. Raises FloatingPointError when parameters are no longer finite"
     w = check_xyw(images, labels, weights)
-    device, classes, stats = images.device, len(class_counts(labels)), channel_stats(images, w)
-    fresh = partial(begun, net, images, classes)
+    device = images.device
+    stats = channel_stats(images, w)
+    fresh = partial(begun, net, images, len(class_counts(labels)))
     with seeded(seed): model = fresh()
     gradient = grad(flat_loss(model))
     def one_by_one(theta, x, y): # a CPU is faster with few images at a time, which stay in the cache
@@ -62,32 +63,45 @@ def expert_trajectories(
                             for t, u, v in zip(theta, x, y)])
     gradients = one_by_one if device.type == 'cpu' else vmap(gradient)
     sampler = Sampler(torch.zeros_like(labels), w) # of the whole set: classes stay as large as they are
-    steps, stacks, paths = steps or -(-len(images)//batch), range(0, experts, together), []
-    for stack, first in enumerate(stacks):
-        n, kept = min(together, experts-first), None
-        if cache:
-            made = dict(seed=seed, first=first, n=n, epochs=epochs, steps=steps, lr=lr, batch=batch, augment=augment,
-                        net=[[k, *p.shape] for k, p in model.named_parameters()])
-            kept = Path(cache)/f'{_digest(made, images, labels, w)}.safetensors'
-        if kept and kept.exists():
-            paths += load_tensors(kept)[0]['paths'].to(device)
-            continue
-        with seeded(subseed(seed, 'experts', first)):
-            path = [torch.stack([parameters_to_vector(fresh().parameters()).detach() for _ in range(n)])]
-            for epoch in range(epochs):
-                theta = path[-1]
-                for _ in range(steps):
-                    idx = sampler(n*batch)[0]
-                    x = standardize(images[idx], stats)
-                    x = batch_augment(x, strategy=augment, seed=int(torch.randint(2**31, ())))
-                    theta = theta-lr*gradients(theta, x.view(n, batch, *x.shape[1:]), labels[idx].view(n, batch))
-                if not theta.isfinite().all():
-                    raise FloatingPointError(f'an expert is no longer finite after epoch {epoch+1}; lower lr (now {lr:g})')
-                path.append(theta)
-                if on_step: on_step(stack*epochs+epoch+1, len(stacks)*epochs, dict(theta=theta))
-        paths += (stacked := torch.stack(path, 1))
-        if kept: save_tensors(kept, dict(paths=stacked), made)
-    return paths
+    steps = steps or -(-len(images)//batch)
+
+    def begin(expert): # its first parameters, and the random numbers that follow
+        with seeded(subseed(seed, 'experts', expert)):
+            theta = parameters_to_vector(fresh().parameters()).detach()
+            return theta, torch.Generator().set_state(torch.get_rng_state())
+
+    def draw(generator): # a batch of one expert
+        idx = sampler(batch, generator=generator)[0]
+        turn = int(torch.randint(2**31, (), generator=generator))
+        return batch_augment(standardize(images[idx], stats), strategy=augment, seed=turn), labels[idx]
+
+    def train(stack): # numbers of experts -> (epochs+1, experts, P)
+        thetas, generators = zip(*map(begin, stack))
+        path = [torch.stack(thetas)]
+        for epoch in range(epochs):
+            theta = path[-1]
+            for _ in range(steps):
+                x, y = zip(*map(draw, generators))
+                theta = theta-lr*gradients(theta, torch.stack(x), torch.stack(y))
+            if not theta.isfinite().all():
+                raise FloatingPointError(f'an expert is no longer finite after epoch {epoch+1}; lower lr (now {lr:g})')
+            path.append(theta)
+            if on_step: on_step(len(paths)*epochs+(epoch+1)*len(stack), experts*epochs, dict(theta=theta))
+        return torch.stack(path)
+
+    kept = {}
+    if cache:
+        shapes = [[k, *p.shape] for k, p in model.named_parameters()]
+        made = dict(seed=seed, epochs=epochs, steps=steps, lr=lr, batch=batch, augment=augment, net=shapes)
+        kept = {i: Path(cache)/f'{_digest(made | dict(expert=i), images, labels, w)}.safetensors' for i in range(experts)}
+    paths = {i: load_tensors(file)[0]['path'].to(device) for i, file in kept.items() if file.exists()}
+    missing = [i for i in range(experts) if i not in paths]
+    for first in range(0, len(missing), together):
+        stack = missing[first:first+together]
+        for i, path in zip(stack, train(stack).unbind(1)):
+            paths[i] = path
+            if cache: save_tensors(kept[i], dict(path=path), made | dict(expert=i))
+    return [paths[i] for i in range(experts)]
 
 def _digest(made, *tensors):
     h = hashlib.blake2b(json.dumps(made, sort_keys=True).encode(), digest_size=8)

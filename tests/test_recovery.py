@@ -1,5 +1,5 @@
 "What goes wrong, and what is left when it does"
-import json, os, resource, signal, subprocess, sys, time
+import importlib, json, os, resource, signal, subprocess, sys, time, types
 from functools import partial
 from pathlib import Path
 import numpy as np, pytest, torch
@@ -11,7 +11,7 @@ from dd_debias.distill import Checkpoint, distill_random, export, load, save
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import train_encoder
-from dd_debias.experiment import claimed, configuration, describe, read_records, run, run_name, sweep, table
+from dd_debias.experiment import CHANGED, claimed, configuration, describe, read_records, run, run_name, sweep, table
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import cluster_weights, group_weights, weigh_groups
 from dd_debias.images import own_images
@@ -272,6 +272,46 @@ def test_other_runs_are_not_averaged(tmp_path):
 painted_with = [0]
 def repainted(split='train', *, seed=0): return color_digits(split=split, seed=painted_with[0])[:200]
 def stopped(data, test, *, seed, on_step): raise KeyboardInterrupt
+
+@pytest.mark.parametrize('name', ['share', 'start', 'together', 'stats', 'split', 'devices', 'root', 'cache'])
+def test_what_a_function_of_ones_own_is_given_is_recorded(name, tmp_path, monkeypatch):
+    "whatever the name: these mean something else in the package"
+    (tmp_path/'mine.py').write_text(f'def weigh_mine(images, labels, *, {name}=.5, seed): ...')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'mine', raising=False)
+    f = importlib.import_module('mine').weigh_mine
+    assert describe(partial(f, **{name: .1}))[name] == .1
+    assert describe(partial(f, **{name: .1})) != describe(partial(f, **{name: .9}))
+
+def test_what_is_fixed_is_recorded():
+    "An argument that a run would give is part of a function in which a partial has fixed it; tensors cannot be recorded, so they are refused"
+    assert describe(partial(distill_dm, share=(0, 2)))['share'] == [0, 2] and 'share' not in describe(distill_dm)
+    with pytest.raises(ValueError, match='stats: Tensor cannot be recorded'):
+        describe(partial(train_classifier, stats=(torch.zeros(3), torch.ones(3))))
+
+@pytest.fixture
+def release(monkeypatch):
+    "release(options) puts a distiller with these options into the package, in place of the one it had"
+    def put(options):
+        module = types.ModuleType('dd_debias.trial')
+        exec(f'from dd_debias.distill import distill_random\n'
+             f'def distill_trial(images, labels, weights=None, *, ipc=1, {options} seed=0):\n'
+             f'    return distill_random(images, labels, weights, ipc=ipc, seed=seed)', vars(module))
+        monkeypatch.setitem(sys.modules, 'dd_debias.trial', module)
+        return module.distill_trial
+    return put
+
+def test_an_added_option_loses_no_record(release, tmp_path, monkeypatch):
+    "and a default that changes makes another run of the old record"
+    judge = partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1)
+    def recorded(distill): return run(color_digits, distill, None, judge, out=tmp_path)['name']
+    first = recorded(release(''))
+    assert recorded(release('rate=1.,')) == first and len(read_records(tmp_path)) == 1
+    chosen = recorded(partial(release('rate=1.,'), rate=2.))
+    assert chosen != first and len(read_records(tmp_path)) == 2
+    monkeypatch.setitem(CHANGED, 'dd_debias.trial.distill_trial', dict(rate=1.)) # the default changes, which is written down
+    assert recorded(release('rate=2., warmup=0,')) == chosen
+    assert recorded(partial(release('rate=2., warmup=0,'), warmup=5)) not in (first, chosen)
 
 def test_changed_images_are_another_run(tmp_path, monkeypatch):
     "What was begun with other images is not gone on with"
