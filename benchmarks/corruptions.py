@@ -70,9 +70,10 @@ def theirs():
 
 def main(python):
     import torch
-    from dd_debias.core import atomic, to_float
-    from dd_debias.corrupt import CORRUPTIONS
-    from dd_debias.data import cifar10, data_root
+    from dd_debias.pixels import to_float
+    from dd_debias.runtime import atomic
+    from dd_debias.corruptions import CORRUPTIONS
+    from dd_debias.sources import cifar10, data_root
     levels = {name: f.levels for name, f in CORRUPTIONS.items() if name != 'original'}
     request = json.dumps(dict(levels=levels, data=str(data_root()/'cifar10.npz')))
     answer = subprocess.run([python, __file__], input=request, stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -11,10 +11,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
-from dd_debias.corrupt import corrupted_cifar10
-from dd_debias.encoder import GlanceEncoder, ResNetEncoder, SmallEncoder, embed, train_encoder
-from dd_debias.experiment import append_line, commit, peak_memory
-from dd_debias.kde import conflict_share, effective_size, kde_weights
+from dd_debias.corruptions import corrupted_cifar10
+from dd_debias.encoder import embed, GlanceEncoder, ResNetEncoder, SmallEncoder, train_encoder
+from dd_debias.kde import kde_weights
+from dd_debias.records import append_line
+from dd_debias.run import commit, peak_memory
+from dd_debias.weights import conflict_share, effective_size
 
 SETS = {'cmnist': cmnist} | {f'bg_fmnist, {n} scenes': partial(bg_fmnist, per_kind=n) for n in (1, 10, 400)} | {
     f'corrupted_cifar10, {p}': partial(corrupted_cifar10, preset=p) for p in ('mixed', 'type0', 'type1')}

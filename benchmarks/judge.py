@@ -8,7 +8,8 @@ from functools import partial
 import torch
 import dd_debias.nets
 from dd_debias.bias import cmnist
-from dd_debias.judge import bias_reader, conflict_shown, evaluate_across
+from dd_debias.distilled import load
+from dd_debias.evaluate import bias_reader, conflict_shown, evaluate_across
 from dd_debias.nets import ConvNet, LeNet, MLP
 from dd_debias.paper import cells, load_cell
 from dd_debias.train import train_classifier

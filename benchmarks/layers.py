@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.benchmark import Timer
 import dd_debias.nets
 from dd_debias.nets import ConvNet, half
+from dd_debias.run import run
 from recorded import add
 
 plain = dict(Stem=nn.Conv2d, Halve=partial(nn.AvgPool2d, 2))

@@ -2,7 +2,8 @@
 import json, platform
 from pathlib import Path
 import torch
-from dd_debias.experiment import append_line, commit
+from dd_debias.records import append_line
+from dd_debias.run import commit
 
 RESULTS = Path(__file__).resolve().parents[1]/'results'
 

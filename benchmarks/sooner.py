@@ -9,12 +9,13 @@ from functools import partial
 import torch
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
-from dd_debias.core import channel_stats, unstandardize
-from dd_debias.distill import Distilled
+from dd_debias.distilled import Distilled
 from dd_debias.dm import distill_dm
+from dd_debias.evaluate import evaluate
 from dd_debias.kde import weigh_kde
 from dd_debias.nets import ConvNet
-from dd_debias.train import evaluate, train_classifier
+from dd_debias.pixels import channel_stats, unstandardize
+from dd_debias.train import train_classifier
 from recorded import add
 
 STEPS = (10, 25, 50, 100, 200)

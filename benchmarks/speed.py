@@ -16,15 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 import reference
 from dd_debias.background import paint_background
 from dd_debias.bias import paint_color
-from dd_debias.core import channel_stats, standardize
-from dd_debias.corrupt import corrupt
+from dd_debias.corruptions import corrupt
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
-from dd_debias.encoder import GlanceEncoder, embed, train_encoder
-from dd_debias.experiment import peak_memory
+from dd_debias.encoder import embed, GlanceEncoder, train_encoder
 from dd_debias.kde import kde_weights
 from dd_debias.mtt import flat_loss, student_gradient
-from dd_debias.nets import ConvNet, Standardized, half
+from dd_debias.nets import ConvNet, half, Standardized
+from dd_debias.pixels import channel_stats, standardize
+from dd_debias.run import peak_memory
 from dd_debias.train import train_classifier
 from recorded import add
 

@@ -10,10 +10,12 @@ from functools import partial
 from pathlib import Path
 import torch
 from dd_debias.bias import cmnist
+from dd_debias.config import cooked
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
-from dd_debias.experiment import append_line, commit, cooked, peak_memory
 from dd_debias.mtt import distill_mtt, expert_trajectories
+from dd_debias.records import append_line
+from dd_debias.run import commit, peak_memory
 
 STEPS = 12
 DISTILLERS = {

@@ -11,10 +11,12 @@ import torch
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
 from dd_debias.dm import distill_dm, kernel_distance
-from dd_debias.experiment import append_line, commit
+from dd_debias.evaluate import evaluate
 from dd_debias.kde import weigh_kde
 from dd_debias.nets import ConvNet
-from dd_debias.train import evaluate, train_classifier
+from dd_debias.records import append_line
+from dd_debias.run import commit
+from dd_debias.train import train_classifier
 
 SETS = dict(cmnist=cmnist, bg_fmnist=bg_fmnist)
 VARIANTS = {'DM': {}, 'kernel': dict(distance=kernel_distance), 'parts=2': dict(parts=2),

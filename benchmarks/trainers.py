@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from dd_debias.bias import cmnist
 from dd_debias.dfa import train_dfa
-from dd_debias.experiment import run, sweep
+from dd_debias.evaluate import evaluate
 from dd_debias.groupdro import train_clusterdro, train_groupdro, train_reweighted
 from dd_debias.lff import train_lff
 from dd_debias.nets import ConvNet
+from dd_debias.run import run, sweep
 from dd_debias.selecmix import train_selecmix
-from dd_debias.train import evaluate, train_classifier
+from dd_debias.train import train_classifier
 
 TRAINERS = {
     'plain': train_classifier, 'lff': train_lff, 'selecmix': train_selecmix, 'dfa': train_dfa, 'reweighted': train_reweighted,

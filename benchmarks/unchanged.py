@@ -11,9 +11,10 @@ import torch
 from torch import nn
 import dd_debias.dm, dd_debias.nets, dd_debias.train
 from dd_debias.bias import cmnist
+from dd_debias.evaluate import evaluate
 from dd_debias.kde import weigh_kde
 from dd_debias.nets import in_blocks
-from dd_debias.train import evaluate, train_classifier
+from dd_debias.train import train_classifier
 from recorded import add
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ import pytest, torch
 from dd_debias.audit import audit, audit_page, audit_table, extremes, summarize, weight_histogram
 from dd_debias.bias import color_digits
 from dd_debias.cli import functions, main
-from dd_debias.core import BiasedDataset, png
+from dd_debias.dataset import BiasedDataset
 from dd_debias.groups import weigh_groups
+from dd_debias.plots import png
 
 def noise(labels, bias=None, classes=(), channels=3, size=16):
     g = torch.Generator().manual_seed(0)

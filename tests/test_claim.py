@@ -6,12 +6,13 @@ import nbformat, pytest
 import pandas as pd
 from conftest import needs
 from dd_debias.cli import main
-from dd_debias.corrupt import PRESETS
-from dd_debias.distill import load
+from dd_debias.corruptions import PRESETS
+from dd_debias.distilled import load
 from dd_debias.dm import distill_dm
-from dd_debias.experiment import read_records
+from dd_debias.evaluate import evaluate
 from dd_debias.paper import cells, command, compare
-from dd_debias.train import evaluate, train_classifier
+from dd_debias.records import read_records
+from dd_debias.train import train_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -6,9 +6,9 @@ from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from conftest import needs
 from PIL import Image
 from scipy import ndimage
-from dd_debias.core import to_float, to_uint8
-from dd_debias.corrupt import CIFAR10_COUNTS, CORRUPTIONS, PRESETS, corrupt, corrupted_cifar10
-from dd_debias.data import cifar10
+from dd_debias.corruptions import CIFAR10_COUNTS, corrupt, corrupted_cifar10, CORRUPTIONS, PRESETS
+from dd_debias.pixels import to_float, to_uint8
+from dd_debias.sources import cifar10
 
 each_severity = pytest.mark.parametrize('severity', range(1, 6))
 bare = 10*('original',)

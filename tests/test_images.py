@@ -6,12 +6,14 @@ import numpy as np
 import pytest, torch
 from PIL import Image
 from torch.utils.data import Dataset
-from dd_debias import images as module
-from dd_debias.distill import distill_random
-from dd_debias.experiment import describe, run
-from dd_debias.images import decode, own_images, read_files
+from dd_debias import image_folder as module
+from dd_debias.config import describe
+from dd_debias.coresets import distill_random
+from dd_debias.evaluate import evaluate
+from dd_debias.image_folder import decode, own_images, read_files
 from dd_debias.nets import MLP
-from dd_debias.train import evaluate, train_classifier
+from dd_debias.run import run
+from dd_debias.train import train_classifier
 
 def noise(*shape, seed=0): return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 def chw(im): return torch.from_numpy(np.array(im)).permute(2, 0, 1)

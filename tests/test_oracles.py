@@ -12,20 +12,23 @@ from sklearn.neighbors import KernelDensity
 from torch.func import grad, vmap
 from dd_debias.augment import batch_augment, siamese_augment
 from dd_debias.bias import cmnist, color_digits
-from dd_debias.core import channel_stats, mean_one, seeded, standardize, subseed, to_float
-from dd_debias.distill import cut_parts, draw_by_weight, load_tensors
-from dd_debias.dfa import TwoSided, dfa_loss, train_dfa
-from dd_debias.dm import Sampler, distill_dm, kernel_distance, mean_distance
+from dd_debias.dfa import dfa_loss, train_dfa, TwoSided
+from dd_debias.distilled import cut_parts
+from dd_debias.dm import distill_dm, kernel_distance, mean_distance
 from dd_debias.dsa import class_gradients, distill_dsa, gradient_distance
 from dd_debias.encoder import embed, gsc_loss, train_encoder
+from dd_debias.evaluate import accuracy, by_group, evaluate, interval
 from dd_debias.groupdro import train_clusterdro, train_groupdro, train_reweighted
-from dd_debias.judge import interval
 from dd_debias.kde import kde_density, kde_weights
 from dd_debias.lff import Difficulty, gce_loss, train_lff
 from dd_debias.mtt import distill_mtt, expert_trajectories, flat_loss, student_gradient
-from dd_debias.nets import LeNet, MLP, VGG11, AlexNet, ConvNet, ResNet18, Standardized
+from dd_debias.nets import AlexNet, ConvNet, LeNet, MLP, ResNet18, Standardized, VGG11
+from dd_debias.pixels import channel_stats, standardize, to_float
+from dd_debias.runtime import load_tensors, seeded, subseed
+from dd_debias.sampling import draw_by_weight, Sampler
 from dd_debias.selecmix import contradicting_pairs, train_selecmix
-from dd_debias.train import accuracy, by_group, evaluate, train_classifier
+from dd_debias.train import train_classifier
+from dd_debias.weights import mean_one
 
 @pytest.mark.parametrize('variance', [.01, .1, 1.])
 def test_density_is_scikit_learns(variance):
@@ -163,24 +166,24 @@ def test_canvases_are_their_parts(distance):
     assert torch.isclose(*losses, rtol=1e-5)
 
 def test_experts_are_plain_sgd():
-    "Weighted draws, and each step of a stack by itself; a GPU takes the stack's gradients by vmap, which gives the same"
+    "Weighted draws, and each expert of a stack as if it were alone; a GPU takes the stack's gradients by vmap, which gives the same"
     train = color_digits()[:100]
     w = mean_one(torch.rand(100, generator=torch.Generator().manual_seed(1)), train.labels)
     net, steps, batch, lr, seed = partial(ConvNet, width=4), 2, 70, .1, 3
     paths = expert_trajectories(*train.xy, w, seed=seed, experts=2, together=2, epochs=1, steps=steps, batch=batch, lr=lr, net=net)
     x, sampler = standardize(train.images, channel_stats(train.images, w)), Sampler(torch.zeros_like(train.labels), w)
-    with seeded(subseed(seed, 'experts', 0)):
-        models = [net(3, 10, 16) for _ in range(2)]
-        for _ in range(steps):
-            idx = sampler(2*batch)[0]
-            seen = batch_augment(x[idx], seed=int(torch.randint(2**31, ()))).view(2, batch, 3, 16, 16)
-            for model, images, labels in zip(models, seen, train.labels[idx].view(2, batch)):
+    for expert, path in enumerate(paths):
+        with seeded(subseed(seed, 'experts', expert)):
+            model = net(3, 10, 16)
+            for _ in range(steps):
+                idx = sampler(batch)[0]
+                images, labels = batch_augment(x[idx], seed=int(torch.randint(2**31, ()))), train.labels[idx]
                 theta, loss = torch.nn.utils.parameters_to_vector(model.parameters()).detach(), flat_loss(model)
                 by_vmap = vmap(grad(loss))(theta[None], images[None], labels[None])[0]
                 gradient = torch.cat([g.flatten() for g in torch.autograd.grad(F.cross_entropy(model(images), labels), list(model.parameters()))])
                 assert close(by_vmap, gradient)
                 torch.nn.utils.vector_to_parameters(theta-lr*gradient, model.parameters())
-    for path, model in zip(paths, models): assert close(path[-1], torch.cat([p.detach().flatten() for p in model.parameters()]))
+        assert close(path[-1], torch.cat([p.detach().flatten() for p in model.parameters()]))
 
 @pytest.fixture(scope='module')
 def trainers():

@@ -5,22 +5,26 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from dd_debias.bias import assign_bias, cmnist, color_digits
 from dd_debias.cli import main
-from dd_debias.core import BiasedDataset, atomic
-from dd_debias.data import mnist
-from dd_debias.distill import Checkpoint, distill_random, export, load, save
+from dd_debias.config import CHANGED, configuration, describe
+from dd_debias.coresets import distill_random
+from dd_debias.dataset import BiasedDataset
+from dd_debias.distilled import export, load, save
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import train_encoder
-from dd_debias.experiment import CHANGED, claimed, configuration, describe, read_records, run, run_name, sweep, table
+from dd_debias.evaluate import evaluate, interval
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import cluster_weights, group_weights, weigh_groups
-from dd_debias.images import own_images
+from dd_debias.image_folder import own_images
 from dd_debias.kde import kde_density, kde_weights
-from dd_debias.judge import interval
 from dd_debias.mtt import distill_mtt, expert_trajectories
 from dd_debias.nets import ConvNet, MLP
 from dd_debias.paper import SETS
-from dd_debias.train import evaluate, train_classifier
+from dd_debias.records import read_records, run_name, table
+from dd_debias.run import claimed, run, sweep
+from dd_debias.runtime import atomic, Checkpoint
+from dd_debias.sources import mnist
+from dd_debias.train import train_classifier
 
 COMMAND = 'run color_digits --ipc 2 --steps 60 --distill.batch 8 --epochs 20 --networks 2 --seed 3 --device cpu'.split()
 
@@ -294,7 +298,7 @@ def release(monkeypatch):
     "release(options) puts a distiller with these options into the package, in place of the one it had"
     def put(options):
         module = types.ModuleType('dd_debias.trial')
-        exec(f'from dd_debias.distill import distill_random\n'
+        exec(f'from dd_debias.coresets import distill_random\n'
              f'def distill_trial(images, labels, weights=None, *, ipc=1, {options} seed=0):\n'
              f'    return distill_random(images, labels, weights, ipc=ipc, seed=seed)', vars(module))
         monkeypatch.setitem(sys.modules, 'dd_debias.trial', module)

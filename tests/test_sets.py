@@ -5,9 +5,10 @@ import pytest, torch
 from conftest import needs
 from dd_debias.background import bg_fmnist, scenes
 from dd_debias.bias import cmnist, paint_color
-from dd_debias.corrupt import corrupted_cifar10
-from dd_debias.data import mnist, pad
-from dd_debias.real import bar
+from dd_debias.corruptions import corrupted_cifar10
+from dd_debias.natural import bar
+from dd_debias.pixels import pad
+from dd_debias.sources import mnist
 
 def cells(data):
     "(label, bias) counts"
@@ -23,7 +24,7 @@ each_set = pytest.mark.parametrize('make', [
 @each_set
 @pytest.mark.parametrize('conflict', [.01, .02, .05])
 def test_counts(make, conflict, monkeypatch):
-    for painter in ('bias.paint_color', 'background.paint_background', 'corrupt.corrupt'): # who is what, not how it looks
+    for painter in ('bias.paint_color', 'background.paint_background', 'corruptions.corrupt'): # who is what, not how it looks
         monkeypatch.setattr(f'dd_debias.{painter}', lambda images, bias, **how: images)
     aligned, conflicting = {
         cmnist: {.01: (54509, 491), .02: (54014, 986), .05: (52551, 2449)}, # paper, section 5.1
