@@ -71,14 +71,14 @@ def theirs():
 def main(python):
     import torch
     from dd_debias.pixels import to_float
-    from dd_debias.runtime import atomic
+    from dd_debias.runtime import atomic_write
     from dd_debias.corruptions import CORRUPTIONS
     from dd_debias.sources import cifar10, data_root
     levels = {name: f.levels for name, f in CORRUPTIONS.items() if name != 'original'}
     request = json.dumps(dict(levels=levels, data=str(data_root()/'cifar10.npz')))
     answer = subprocess.run([python, __file__], input=request, stdout=subprocess.PIPE, text=True, check=True).stdout
     x = to_float(cifar10('test')[0][:IMAGES])
-    with atomic(Path(__file__).parents[1]/'results/corruptions.jsonl') as path, open(path, 'w') as out:
+    with atomic_write(Path(__file__).parents[1]/'results/corruptions.jsonl') as path, open(path, 'w') as out:
         for r in map(json.loads, answer.splitlines()):
             y = CORRUPTIONS[r['corruption']](x, r['severity'], torch.Generator().manual_seed(0))
             r['theirs'], r['ours'] = round(r['theirs'], 3), round(255*(y-x).abs().mean().item(), 3)

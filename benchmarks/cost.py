@@ -27,7 +27,7 @@ def kde(device, images):
     z = torch.nn.functional.normalize(torch.randn(images, 128, generator=torch.Generator().manual_seed(0)), dim=1).to(device)
     return partial(kde_weights, z, (torch.arange(images)%10).to(device)), 1
 
-def judge(device, networks, epochs=2):
+def evaluator(device, networks, epochs=2):
     x, y = noise(100, 3).to(device), (torch.arange(100)%10).to(device)
     if device == 'cpu': return (lambda: [train_classifier(x, y, seed=s, epochs=epochs) for s in range(networks)]), epochs
     return partial(train_classifier, x, y, seeds=tuple(range(networks)), epochs=epochs), epochs
@@ -38,7 +38,7 @@ if __name__ == '__main__':
     device = p.parse_args().device
     points = [('DM step', k, v, dm, BASE | {k: v}) for k, values in DM.items() for v in values]
     points += [('KDE weights', 'images', n, kde, dict(images=n)) for n in IMAGES]
-    points += [('epoch of the judge', 'networks', n, judge, dict(networks=n)) for n in NETWORKS]
+    points += [('epoch of the judge', 'networks', n, evaluator, dict(networks=n)) for n in NETWORKS]
     for what, setting, value, make, how in points:
         f, units = make(device, **how)
         m = Timer('f()', globals=dict(f=f), num_threads=torch.get_num_threads()).blocked_autorange(min_run_time=2)

@@ -15,7 +15,7 @@ from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.encoder import embed, GlanceEncoder, ResNetEncoder, SmallEncoder, train_encoder
 from dd_debias.kde import kde_weights
 from dd_debias.records import append_line
-from dd_debias.run import commit, peak_memory
+from dd_debias.run import git_commit, peak_memory
 from dd_debias.weights import conflict_share, effective_size
 
 SETS = {'cmnist': cmnist} | {f'bg_fmnist, {n} scenes': partial(bg_fmnist, per_kind=n) for n in (1, 10, 400)} | {
@@ -23,7 +23,7 @@ SETS = {'cmnist': cmnist} | {f'bg_fmnist, {n} scenes': partial(bg_fmnist, per_ki
 ENCODERS = dict(GlanceEncoder={}, SmallEncoder=dict(net=SmallEncoder, steps=100, lr=.01, weight_decay=1e-4),
                 ResNetEncoder=dict(net=ResNetEncoder, steps=100, lr=.001, weight_decay=1e-4))
 ENCODERS['SmallEncoder, 800 steps'] = ENCODERS['SmallEncoder'] | dict(steps=800)
-VARIANTS = {'parts=1': dict(parts=1), 'parts=4': dict(parts=4), 'parts=8': dict(parts=8), 'calm=.5': dict(calm=.5), 'calm=1': dict(calm=1.)}
+VARIANTS = {'parts=1': dict(factor=1), 'parts=4': dict(factor=4), 'parts=8': dict(factor=8), 'calm=.5': dict(quantile=.5), 'calm=1': dict(quantile=1.)}
 ENCODERS |= {name: dict(net=partial(GlanceEncoder, **v)) for name, v in VARIANTS.items()}
 AT_FIVE = dict.fromkeys([*VARIANTS, 'SmallEncoder, 800 steps'], ('cmnist', 'bg_fmnist, 400 scenes', 'corrupted_cifar10, type1')) | {
     'ResNetEncoder': ('bg_fmnist, 400 scenes',)} # these encoders are tried on these sets only, at 5%
@@ -45,7 +45,7 @@ def measure(name, conflict, encoder, seed=0):
         auc=round(roc_auc_score(~train.aligned, weights), 4), share=round(conflict_share(weights, ~train.aligned), 4),
         effective_size=round(effective_size(weights, train.labels).mean().item(), 1),
         seconds=seconds, build_memory_mb=built, peak_memory_mb=peak_memory('cpu'),
-        threads=torch.get_num_threads(), torch=torch.__version__, commit=commit())
+        threads=torch.get_num_threads(), torch=torch.__version__, commit=git_commit())
 
 if __name__ == '__main__':
     chosen = [(n, c, e) for e in ENCODERS for n in SETS for c in (.05, .01)

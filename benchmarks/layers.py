@@ -9,17 +9,17 @@ import torch
 from torch import nn
 from torch.utils.benchmark import Timer
 import dd_debias.nets
-from dd_debias.nets import ConvNet, half
+from dd_debias.nets import autocast_bf16, ConvNet
 from dd_debias.run import run
 from recorded import add
 
-plain = dict(Stem=nn.Conv2d, Halve=partial(nn.AvgPool2d, 2))
+plain = dict(MatmulConv2d=nn.Conv2d, AvgPool2x2=partial(nn.AvgPool2d, 2))
 VARIANTS = { # layers to swap, bfloat16, images in a block, layout, torch.compile
     "torch's layers, float32, 256 at a time": (plain, False, 256, None, False),
     '32 at a time': (plain, False, 32, None, False),
     'bfloat16': (plain, True, 32, None, False),
-    'Halve': (dict(Stem=nn.Conv2d), True, 32, None, False),
-    'Stem (what we use)': ({}, True, 32, None, False),
+    'AvgPool2x2': (dict(MatmulConv2d=nn.Conv2d), True, 32, None, False),
+    'MatmulConv2d (what we use)': ({}, True, 32, None, False),
     "not kept: torch's layers, channels last": (plain, True, 32, torch.channels_last, False),
     "not kept: torch's layers, torch.compile": (plain, True, 32, None, True),
     'not kept: torch.compile of ours': ({}, True, 32, None, True)}
@@ -30,9 +30,9 @@ if __name__ == '__main__':
         with patch.multiple(dd_debias.nets, **swaps) if swaps else nullcontext(): net = ConvNet().requires_grad_(False)
         blocks = x.split(block)
         if layout: net, blocks = net.to(memory_format=layout), [b.contiguous(memory_format=layout) for b in blocks]
-        embed = torch.compile(net.body) if compiled else net.body
+        embed = torch.compile(net.backbone) if compiled else net.backbone
         def run():
-            with torch.no_grad(), half('cpu') if bf16 else nullcontext(): return [embed(b) for b in blocks]
+            with torch.no_grad(), autocast_bf16('cpu') if bf16 else nullcontext(): return [embed(b) for b in blocks]
         clock = time.perf_counter()
         run()
         first = time.perf_counter()-clock

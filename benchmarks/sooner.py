@@ -40,7 +40,7 @@ def curve(train, test, weights, variant, seed):
         if how.get('anneal', True): # a way of its own to each of STEPS
             state, states, marks, seconds = None, [], [], 0.
         begun = len(states)
-        distill_dm(*train.xy, weights, seed=seed, steps=step, start=state, lr=lr[i] if isinstance(lr, list) else lr, on_step=keep, **how)
+        distill_dm(*train.xy, weights, seed=seed, steps=step, resume_from=state, lr=lr[i] if isinstance(lr, list) else lr, on_step=keep, **how)
         state = states[-1]
         seconds += (step-begun)*torch.tensor(marks[begun:], dtype=torch.float64).diff().median().item()
         images = torch.stack([s['images'] for s in states[step//2:]]).mean(0) if averaged else state['images']

@@ -21,8 +21,8 @@ from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import embed, GlanceEncoder, train_encoder
 from dd_debias.kde import kde_weights
-from dd_debias.mtt import flat_loss, student_gradient
-from dd_debias.nets import ConvNet, half, Standardized
+from dd_debias.mtt import functional_loss, student_gradient
+from dd_debias.nets import autocast_bf16, ConvNet, Standardized
 from dd_debias.pixels import channel_stats, standardize
 from dd_debias.run import peak_memory
 from dd_debias.train import train_classifier
@@ -62,9 +62,9 @@ def mtt(side, device, tiny):
     target = start+.01*torch.randn_like(start)
     if side == 'reference': return partial(reference.mtt_step, plain, syn.requires_grad_(), y, start.requires_grad_(), target, steps), 1
     batches = [(torch.arange(100, device=device), i) for i in range(steps)]
-    return partial(student_gradient, flat_loss(net), start, target, syn, y, batches, torch.tensor(.01, device=device), augment='color_crop_cutout_scale_rotate'), 1
+    return partial(student_gradient, functional_loss(net), start, target, syn, y, batches, torch.tensor(.01, device=device), augment='color_crop_cutout_scale_rotate'), 1
 
-def judge(side, device, tiny):
+def evaluator(side, device, tiny):
     x, y, many, epochs = synthetic(device).flatten(0, 1), torch.arange(10, device=device).repeat_interleave(10), 2 if tiny else 20, 1 if tiny else 3
     net, plain = networks(tiny)
     if side == 'reference': return partial(reference.train_networks, plain, x, y, many, epochs), epochs
@@ -108,11 +108,11 @@ def painting(channels, paint):
     return row
 
 ROWS = dict(
-    dm=dm, dsa=dsa, mtt=mtt, judge=judge, encoder=encoder, embedding=embedding, embedding_convnet=embedding_convnet, kde=kde,
+    dm=dm, dsa=dsa, mtt=mtt, evaluate=evaluator, encoder=encoder, embedding=embedding, embedding_convnet=embedding_convnet, kde=kde,
     cmnist=painting(1, paint_color), bg_fmnist=painting(1, partial(paint_background, scenes=noise(10, 400, 3))), corrupted_cifar10=painting(3, corrupt))
 SIDES = {'kde': ('ours', 'reference', 'sklearn')}
 NOT_COUNTED = ('mtt', 'cmnist', 'bg_fmnist', 'corrupted_cifar10') # the counter cannot look into jvp, and painting does not multiply
-WORK = dict(dm='step of DM', dsa='step of DSA, real and synthetic gradients', mtt='step of MTT, a student of 10 steps', judge='epoch of 20 networks on 100 images',
+WORK = dict(dm='step of DM', dsa='step of DSA, real and synthetic gradients', mtt='step of MTT, a student of 10 steps', evaluate='epoch of 20 networks on 100 images',
             encoder='step of the encoder, 256 images', embedding='embedding of 60,000 images, default encoder', embedding_convnet='embedding of 5,000 images, ConvNet',
             kde='KDE weights of 60,000 x 128', cmnist='painting 2,000 images for Colored MNIST', bg_fmnist='painting 2,000 for BG-FMNIST',
             corrupted_cifar10='painting 2,000 for Corrupted CIFAR-10')
@@ -120,7 +120,7 @@ WORK = dict(dm='step of DM', dsa='step of DSA, real and synthetic gradients', mt
 def matrix_rate(device):
     "Multiplications and additions per second"
     a = torch.randn(2048, 2048, device=device)
-    with half(device): seconds = Timer('a@a', globals=dict(a=a), num_threads=torch.get_num_threads()).blocked_autorange().median
+    with autocast_bf16(device): seconds = Timer('a@a', globals=dict(a=a), num_threads=torch.get_num_threads()).blocked_autorange().median
     return 2*2048**3/seconds
 
 def measure(name, side, device, tiny):

@@ -10,23 +10,23 @@ from functools import partial
 from pathlib import Path
 import torch
 from dd_debias.bias import cmnist
-from dd_debias.config import cooked
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.mtt import distill_mtt, expert_trajectories
+from dd_debias.recipes import apply_recipe
 from dd_debias.records import append_line
-from dd_debias.run import commit, peak_memory
+from dd_debias.run import git_commit, peak_memory
 
 STEPS = 12
 DISTILLERS = {
-    'DM': partial(distill_dm, steps=STEPS), 'DM, parts=2': partial(distill_dm, steps=STEPS, parts=2),
+    'DM': partial(distill_dm, steps=STEPS), 'DM, factor=2': partial(distill_dm, steps=STEPS, factor=2),
     'DSA': partial(distill_dsa, rounds=1, outer=STEPS), 'MTT': partial(distill_mtt, steps=STEPS)}
 
 def measure(name, recipe, device):
     train = cmnist().to(device)
-    distill, before = cooked(DISTILLERS[name], recipe), peak_memory(device)
+    distill, before = apply_recipe(DISTILLERS[name], recipe), peak_memory(device)
     if name == 'MTT': # one epoch of one expert is enough to time it, and as many as are asked for to start from
-        asked = distill.keywords.get('latest', 4)-1+distill.keywords.get('ahead', 1)
+        asked = distill.keywords.get('max_start_epoch', 4)-1+distill.keywords.get('expert_epochs', 1)
         distill = partial(distill, experts=partial(expert_trajectories, experts=1, epochs=asked, steps=20))
     marks = dict(expert=[time.perf_counter()], step=[])
     def mark(what):
@@ -39,7 +39,7 @@ def measure(name, recipe, device):
     return dict(
         distiller=name, recipe=recipe, step_seconds=median(marks['step']), expert_epoch_seconds=median(marks['expert']),
         before_memory_mb=before, peak_memory_mb=peak_memory(device), steps=STEPS, threads=torch.get_num_threads(),
-        device=torch.cuda.get_device_name() if train.images.is_cuda else platform.machine(), torch=torch.__version__, commit=commit())
+        device=torch.cuda.get_device_name() if train.images.is_cuda else platform.machine(), torch=torch.__version__, commit=git_commit())
 
 if __name__ == '__main__':
     given = [a for a in sys.argv[1:] if a != '--paper']

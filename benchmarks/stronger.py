@@ -15,22 +15,22 @@ from dd_debias.evaluate import evaluate
 from dd_debias.kde import weigh_kde
 from dd_debias.nets import ConvNet
 from dd_debias.records import append_line
-from dd_debias.run import commit
+from dd_debias.run import git_commit
 from dd_debias.train import train_classifier
 
 SETS = dict(cmnist=cmnist, bg_fmnist=bg_fmnist)
-VARIANTS = {'DM': {}, 'kernel': dict(distance=kernel_distance), 'parts=2': dict(parts=2),
-            'parts=2, kernel': dict(parts=2, distance=kernel_distance)}
+VARIANTS = {'DM': {}, 'kernel': dict(distance=kernel_distance), 'parts=2': dict(factor=2),
+            'parts=2, kernel': dict(factor=2, distance=kernel_distance)}
 NET = partial(ConvNet, width=48)
 
 def measure(train, test, weights, variant, seed):
     clock, how = time.perf_counter(), VARIANTS[variant]
     syn = distill_dm(*train.xy, weights, seed=seed, net=NET, **how)
     seconds = time.perf_counter()-clock
-    judge = partial(train_classifier, net=NET, epochs=200//-(-len(syn.xy[0])//256))
-    scores = evaluate(syn, test, train=judge, networks=2, seed=seed)
+    evaluator = partial(train_classifier, net=NET, epochs=200//-(-len(syn.xy[0])//256))
+    scores = evaluate(syn, test, train=evaluator, networks=2, seed=seed)
     return dict(variant=variant, seed=seed, score={k: scores[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')},
-                seconds=round(seconds, 1), threads=torch.get_num_threads(), torch=torch.__version__, commit=commit())
+                seconds=round(seconds, 1), threads=torch.get_num_threads(), torch=torch.__version__, commit=git_commit())
 
 if __name__ == '__main__':
     for seed in range(2):

@@ -13,7 +13,7 @@ import dd_debias.dm, dd_debias.nets, dd_debias.train
 from dd_debias.bias import cmnist
 from dd_debias.evaluate import evaluate
 from dd_debias.kde import weigh_kde
-from dd_debias.nets import in_blocks
+from dd_debias.nets import map_chunks
 from dd_debias.train import train_classifier
 from recorded import add
 
@@ -21,8 +21,8 @@ from recorded import add
 def plain_torch():
     with contextlib.ExitStack() as stack:
         swap = lambda module, **new: [stack.enter_context(patch.object(module, k, v)) for k, v in new.items()]
-        swap(dd_debias.nets, Stem=nn.Conv2d, Halve=partial(nn.AvgPool2d, 2), half=lambda device: contextlib.nullcontext())
-        for module in (dd_debias.dm, dd_debias.train): swap(module, in_blocks=lambda f, x, block=None, **how: in_blocks(f, x, block or 256, **how))
+        swap(dd_debias.nets, MatmulConv2d=nn.Conv2d, AvgPool2x2=partial(nn.AvgPool2d, 2))
+        for module in (dd_debias.dm, dd_debias.train): swap(module, map_chunks=lambda f, x, size=None, **how: map_chunks(f, x, size or 256, **how))
         yield
 
 if __name__ == '__main__':
@@ -32,7 +32,8 @@ if __name__ == '__main__':
         weights = weigh_kde(*train.xy, seed=seed)
         with plain_torch() if side == 'reference' else contextlib.nullcontext():
             clock = time.perf_counter()
-            syn = dd_debias.dm.distill_dm(*train.xy, weights, seed=seed)
+            bf16 = False if side == 'reference' else None
+            syn = dd_debias.dm.distill_dm(*train.xy, weights, seed=seed, bf16=bf16)
             seconds = time.perf_counter()-clock
-            scores = evaluate(syn, test, train=partial(train_classifier, epochs=100), networks=1, seed=seed)
+            scores = evaluate(syn, test, train=partial(train_classifier, epochs=100), networks=1, seed=seed, bf16=bf16)
         add('unchanged.jsonl', dict(side=side, seed=seed, seconds=round(seconds, 1), **{k: scores[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')}))

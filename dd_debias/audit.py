@@ -8,21 +8,25 @@ Docs: https://dd-debias.github.io/dd-debias/audit.html.md"""
 __all__ = ['PAGE', 'audit_table', 'class_names', 'summarize', 'weight_histogram', 'extremes', 'audit_page', 'audit']
 
 # %% ../nbs/25_audit.ipynb #13832508
-import base64, html, inspect
+import base64
+import html
+import inspect
 from contextlib import nullcontext
 from pathlib import Path
-import dd_debias
-from matplotlib.figure import Figure
+
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 import torch
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
+
+import dd_debias
 from .dataset import BiasedDataset, check_images, class_counts
 from .kde import weigh_kde
 from .pixels import to_uint8
-from .plots import GREY, png, RED, subplots
-from .runtime import atomic, bias_for
-from .weights import conflict_share, effective_size, mean_one
+from .plots import GREY, RED, figure_to_png, subplots
+from .runtime import atomic_write, oracle_kwargs
+from .weights import conflict_share, effective_size, normalize_weights
 
 # %% ../nbs/25_audit.ipynb #914ce537
 def audit_table(
@@ -30,7 +34,7 @@ def audit_table(
     weights:Tensor, # (N,)
 )->pd.DataFrame: # a row per class, and one for all; the last three columns only where the bias is known
     "What the weights do to each class. `heaviest_1pct_share` is the part of a class's weight on its heaviest hundredth of images, at least one"
-    w, labels = mean_one(weights, data.labels).cpu(), data.labels.cpu()
+    w, labels = normalize_weights(weights, data.labels).cpu(), data.labels.cpu()
     counts = class_counts(labels)
     members = [labels == c for c in range(len(counts))]
     top = torch.stack([w[m].topk(-(-int(m.sum())//100)).values.sum() for m in members])
@@ -81,7 +85,7 @@ def weight_histogram(
     weights:Tensor, # (N,)
 )->Figure:
     "How many images have which weight, both on log scales, so that a few heavy ones can be seen. Zeros count as the smallest other weight"
-    w = mean_one(weights, data.labels).cpu()
+    w = normalize_weights(weights, data.labels).cpu()
     log = w.clamp_min(w[w > 0].min()).log10()
     groups = {'bias unknown': (log, GREY)} if data.bias is None else {
         'aligned': (log[data.aligned.cpu()], GREY), 'conflicting': (log[~data.aligned.cpu()], RED)}
@@ -111,7 +115,7 @@ def extremes(
     frame = max(1, size//20)
     edge = size+4*frame # the frame, and white around it
     red = torch.tensor(list(bytes.fromhex(RED[1:])), dtype=torch.uint8).view(3, 1, 1)
-    w, labels = mean_one(weights, data.labels).cpu(), data.labels.cpu()
+    w, labels = normalize_weights(weights, data.labels).cpu(), data.labels.cpu()
     odd = torch.zeros_like(labels, dtype=torch.bool) if data.bias is None else ~data.aligned.cpu()
     tiles = torch.full((bands*per_band, 2, k, 3, edge, edge), 255, dtype=torch.uint8)
     for c in range(n):
@@ -178,7 +182,7 @@ footer, figcaption, .made {{ font-size: .85rem; opacity: .8 }}
 </html>
 '''
 
-def _img(fig, alt): return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(png(fig)).decode()}">'
+def _img(fig, alt): return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(figure_to_png(fig)).decode()}">'
 
 # %% ../nbs/25_audit.ipynb #f6890f96
 def audit_page(
@@ -201,7 +205,7 @@ def audit_page(
         histogram=_img(weight_histogram(data, weights), 'Histogram of the weights'),
         extremes=_img(extremes(data, weights), 'The heaviest images of each class above its lightest'),
         caption='' if data.bias is None else 'Red frame: bias-conflicting.')
-    with atomic(path) as f: f.write_text(page, encoding='utf-8')
+    with atomic_write(path) as f: f.write_text(page, encoding='utf-8')
     return Path(path)
 
 # %% ../nbs/25_audit.ipynb #a8115c67
@@ -219,9 +223,9 @@ def audit(
     title:str='Look before you distil', # of the page
 )->pd.DataFrame: # from `audit_table`
     "Weigh the images and show what came of it. Raises ValueError if `weigh` asks for a bias that is unknown"
-    extra = bias_for(weigh, data)
+    extra = oracle_kwargs(weigh, data)
     # opened before the long work, so that a folder that cannot be written to is known now
-    with atomic(out) if out else nullcontext() as file:
+    with atomic_write(out) if out else nullcontext() as file:
         weights = weigh(*data.xy, seed=seed, **extra)
         if out: audit_page(data, weights, file, title=title, notes=f'Weights: {_said(weigh)}, seed {seed}.')
     return audit_table(data, weights)

@@ -9,9 +9,10 @@ __all__ = ['OPERATIONS', 'operations', 'siamese_augment', 'batch_augment']
 
 # %% ../nbs/12_augment.ipynb #2af9a727
 import math
+
 import torch
-from torch import Tensor
 import torch.nn.functional as F
+from torch import Tensor
 
 # %% ../nbs/12_augment.ipynb #4a6a4237
 def _color(x, u):

@@ -8,18 +8,21 @@ Docs: https://dd-debias.github.io/dd-debias/background.html.md"""
 __all__ = ['SCENES', 'paint_background', 'textures', 'scenes', 'bg_fmnist']
 
 # %% ../nbs/05_background.ipynb #db4f3d07
-import math, warnings
+import math
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
 import torch
-from torch import Tensor
 import torch.nn.functional as F
+from torch import Tensor
+
 from .bias import biased, combine, paint_color
 from .dataset import BiasedDataset
-from .image_folder import own_images
+from .image_folder import load_images
 from .pixels import pad
-from .runtime import seeded, subseed
+from .runtime import derive_seed, seeded
 from .sources import CLOTHES, data_root, fashion_mnist, load_npz
 
 # %% ../nbs/05_background.ipynb #a5c8316a
@@ -30,7 +33,7 @@ def paint_background(
     scenes:Tensor, # (K,M,3,H,W) uint8: M scenes of each kind
     blend:str='mask', # 'mask': cut out at a threshold; 'alpha': blend by grey level
     threshold:int=25, # grey level above which a pixel belongs to the foreground
-    shown:Tensor|None=None, # (N,3,H,W) uint8 what stands in front, such as the same images coloured; None: the images
+    foreground:Tensor|None=None, # (N,3,H,W) uint8 what stands in front, such as the same images coloured; None: the images
     seed:int=0, # draws the scene of each image
 )->Tensor: # (N,3,H,W) uint8
     "Put images in front of scenes. Raises ValueError unless scenes fit the images and the bias"
@@ -41,9 +44,9 @@ def paint_background(
         raise ValueError(f'scenes are {scenes.shape[-1]} pixels wide and images {images.shape[-1]}; resize or pad one')
     if len(bias) and int(bias.max()) >= len(scenes):
         raise ValueError(f'bias names scene {int(bias.max())}, but scenes holds {len(scenes)} kinds')
-    with seeded(subseed(seed, 'scene')): which = torch.randint(scenes.shape[1], (len(images),)).to(images.device)
+    with seeded(derive_seed(seed, 'scene')): which = torch.randint(scenes.shape[1], (len(images),)).to(images.device)
     out = []
-    for grey, x, b, m in zip(*(t.split(4096) for t in (images, images if shown is None else shown, bias, which))):
+    for grey, x, b, m in zip(*(t.split(4096) for t in (images, images if foreground is None else foreground, bias, which))):
         alpha = (grey > threshold).float() if blend == 'mask' else grey/255
         out.append((alpha*x+(1-alpha)*scenes.to(x.device)[b, m]).round().to(torch.uint8))
     return torch.cat(out)
@@ -51,18 +54,18 @@ def paint_background(
 # %% ../nbs/05_background.ipynb #da9a9169
 def textures(
     kinds:int=10,
-    each:int=500, # pictures of each kind
+    per_kind:int=500, # pictures of each kind
     *,
     size:int=32,
     seed:int=0,
 )->Tensor: # (kinds,each,3,size,size) uint8
     "Made-up scenes: bands of two colours"
-    with seeded(subseed(seed, 'textures')):
+    with seeded(derive_seed(seed, 'textures')):
         palette = torch.rand(kinds, 1, 2, 3)
-        color = (palette+.12*torch.randn(kinds, each, 2, 3)).clamp(0, 1)[..., None, None]
-        angle = math.pi*torch.arange(kinds)[:, None]/kinds+.1*torch.randn(kinds, each)
-        waves = (2+5*torch.rand(kinds, 1))*torch.empty(kinds, each).uniform_(.8, 1.25)
-        phase, rough = 2*math.pi*torch.rand(kinds, each), torch.randn(kinds, each, 1, size, size)
+        color = (palette+.12*torch.randn(kinds, per_kind, 2, 3)).clamp(0, 1)[..., None, None]
+        angle = math.pi*torch.arange(kinds)[:, None]/kinds+.1*torch.randn(kinds, per_kind)
+        waves = (2+5*torch.rand(kinds, 1))*torch.empty(kinds, per_kind).uniform_(.8, 1.25)
+        phase, rough = 2*math.pi*torch.rand(kinds, per_kind), torch.randn(kinds, per_kind, 1, size, size)
     y, x = torch.meshgrid(*2*[torch.linspace(0, 1, size)], indexing='ij')
     along, across, waves, phase = (v[..., None, None] for v in (angle.cos(), angle.sin(), waves, phase))
     band = ((along*x+across*y)*2*math.pi*waves+phase).sin().mul(.5).add(.5)[:, :, None]
@@ -94,7 +97,7 @@ def scenes(
         def resized(x): return F.interpolate(x.float(), size=size, mode='area').round().to(torch.uint8)
         kinds = [resized(images[labels == names.index(n)]) for n in SCENES]
     else:
-        images, labels = own_images(source, size=size, cache=data_root(root)/'decoded').xy
+        images, labels = load_images(source, size=size, cache=data_root(root)/'decoded').xy
         kinds = [images[labels == c] for c in labels.unique()]
     fewest = min(map(len, kinds))
     if fewest < 2:
@@ -124,6 +127,6 @@ def bg_fmnist(
     if split == 'train': places = places[:, :per_kind]
     paint = partial(paint_background, scenes=places, blend=blend, threshold=threshold)
     if color_conflict is None: return biased(images, labels, paint, conflict, split, classes=CLOTHES, seed=seed)
-    colored = biased(images, labels, paint_color, color_conflict, split, seed=subseed(seed, 'second'))
-    both = biased(images, labels, partial(paint, shown=colored.images), conflict, split, classes=CLOTHES, seed=seed)
+    colored = biased(images, labels, paint_color, color_conflict, split, seed=derive_seed(seed, 'second'))
+    both = biased(images, labels, partial(paint, foreground=colored.images), conflict, split, classes=CLOTHES, seed=seed)
     return replace(both, bias=combine(both.bias, colored.bias))

@@ -10,11 +10,13 @@ __all__ = ['COLORS', 'NOISE', 'PAPER_COUNTS', 'assign_bias', 'paint_color', 'che
 
 # %% ../nbs/03_bias.ipynb #ae60b652
 from functools import partial
+
 import torch
 from torch import Tensor
+
 from .dataset import BiasedDataset, class_counts
 from .pixels import pad
-from .runtime import accepts, seeded, subseed
+from .runtime import accepted_kwargs, derive_seed, seeded
 from .sources import digits, mnist
 
 # %% ../nbs/03_bias.ipynb #31431b08
@@ -37,7 +39,7 @@ def assign_bias(
     # the largest remainders, so that the sum is exact
     quota[(share-quota).argsort(descending=True, stable=True)[:total-int(quota.sum())]] += 1
     bias = labels.clone()
-    with seeded(subseed(seed, 'bias')):
+    with seeded(derive_seed(seed, 'bias')):
         for c in range(classes):
             k = int(quota[c])
             chosen = (labels == c).nonzero().flatten()[torch.randperm(int(counts[c]))[:k].to(labels.device)]
@@ -64,21 +66,21 @@ def paint_color(
     bias:Tensor, # (N,) index of the colour
     *,
     severity:int=4, # 1 (noisy) to 5 (almost pure)
-    faintest:float=1., # each image's strength of colour is uniform between this and 1; 0 is grey, 1 the full colour
+    min_strength:float=1., # each image's strength of colour is uniform between this and 1; 0 is grey, 1 the full colour
     seed:int=0,
     colors:Tensor=COLORS, # (K,3) RGB in [0,1]
 )->Tensor: # (N,3,H,W) uint8
     "Colour the foreground: clamp(colour + noise, 0, 1) times the grey level, one noise vector an image (Nam et al., 2020)"
-    if not 0 <= faintest <= 1: raise ValueError(f'faintest must be in [0,1], got {faintest}')
+    if not 0 <= min_strength <= 1: raise ValueError(f'min_strength must be in [0,1], got {min_strength}')
     if severity not in (1, 2, 3, 4, 5): raise ValueError(f'severity must be 1 to 5, got {severity}')
     if images.ndim != 4 or images.shape[1] != 1:
         raise ValueError(f'images must be grey, shape (N,1,H,W), got {tuple(images.shape)}')
     if len(bias) and int(bias.max()) >= len(colors):
         raise ValueError(f'bias names colour {int(bias.max())}, but colors holds {len(colors)}')
-    with seeded(subseed(seed, 'color')): noise = torch.randn(len(images), 3)*NOISE[severity-1]
+    with seeded(derive_seed(seed, 'color')): noise = torch.randn(len(images), 3)*NOISE[severity-1]
     rgb = (colors[bias.cpu()]+noise).clamp(0, 1)
-    if faintest < 1:
-        with seeded(subseed(seed, 'strength')): strength = faintest+(1-faintest)*torch.rand(len(images), 1)
+    if min_strength < 1:
+        with seeded(derive_seed(seed, 'strength')): strength = min_strength+(1-min_strength)*torch.rand(len(images), 1)
         rgb = 1-strength*(1-rgb) # towards white, which leaves the grey level alone
     rgb = rgb.mul(255).round().to(images.device)
     # block by block: a 55,000-image set stays small on its way
@@ -114,9 +116,9 @@ def biased(
     seed:int=0,
 )->BiasedDataset:
     "Draw a bias for each image and paint it"
-    seed = subseed(seed, split)
+    seed = derive_seed(seed, split)
     bias = assign_bias(labels, conflict if split == 'train' else 1-1/len(class_counts(labels)), seed=seed)
-    return BiasedDataset(paint(images, bias, **{k: seed for k in accepts(paint, 'seed')}), labels, bias, classes)
+    return BiasedDataset(paint(images, bias, **{k: seed for k in accepted_kwargs(paint, 'seed')}), labels, bias, classes)
 
 # %% ../nbs/03_bias.ipynb #9e978124
 def color_digits(
@@ -124,11 +126,11 @@ def color_digits(
     split:str='train', # 'train' (1,200 images) or 'test' (597)
     *,
     severity:int=4, # of the colour noise, 1 to 5
-    faintest:float=1., # strength of the colour: uniform between this and 1
+    min_strength:float=1., # strength of the colour: uniform between this and 1
     seed:int=0,
 )->BiasedDataset: # images of 3x16x16
     "scikit-learn's digits, coloured"
-    paint = partial(paint_color, severity=severity, faintest=faintest)
+    paint = partial(paint_color, severity=severity, min_strength=min_strength)
     return biased(*digits(split), paint, conflict, split, classes=tuple('0123456789'), seed=seed)
 
 PAPER_COUNTS = {.01: 491, .02: 986, .05: 2449} # bias-conflicting samples among 55,000: paper, section 5.1
@@ -138,14 +140,14 @@ def cmnist(
     split:str='train', # 'train' (55,000 images), 'valid' (5,000) or 'test' (10,000)
     *,
     severity:int=4, # of the colour noise, 1 to 5
-    faintest:float=1., # strength of the colour: uniform between this and 1
+    min_strength:float=1., # strength of the colour: uniform between this and 1
     seed:int=0,
     root:str|None=None, # folder of mnist.npz; None: $DD_DEBIAS_DATA, else the user's cache
 )->BiasedDataset: # images of 3x32x32
     "Colored MNIST, with the paper's exact counts at .01, .02 and .05"
     images, labels = mnist(split, root)
     count = PAPER_COUNTS.get(conflict, conflict)
-    paint = partial(paint_color, severity=severity, faintest=faintest)
+    paint = partial(paint_color, severity=severity, min_strength=min_strength)
     return biased(pad(images), labels, paint, count, split, classes=tuple('0123456789'), seed=seed)
 
 # %% ../nbs/03_bias.ipynb #5cda0ff9

@@ -7,14 +7,14 @@ import pandas as pd
 import torch
 import dd_debias
 from dd_debias.audit import audit, summarize
-from dd_debias.config import cooked, RECIPES
 from dd_debias.dataset import BiasedDataset
 from dd_debias.demo import demo
 from dd_debias.distilled import export, load
 from dd_debias.evaluate import evaluate
-from dd_debias.paper import cells, command, METHODS, SETS, sweep_cells
+from dd_debias.paper import cell_command, cells, METHODS, SETS, sweep_cells
+from dd_debias.recipes import apply_recipe, RECIPES
 from dd_debias.run import run
-from dd_debias.runtime import accepts, check_device, progress
+from dd_debias.runtime import accepted_kwargs, check_device, progress_bar
 
 def functions(
     part:str, # 'data', 'weigh', 'distill' or 'train'
@@ -128,8 +128,8 @@ def parser_of(command, argv):
     parts = dict(data=argv[0] if argv and argv[0][:1] != '-' else 'cmnist', **chosen)
     for part, name in parts.items():
         left_out = runs and name == 'none' and part in ('weigh', 'distill')
-        parts[part] = None if left_out else cooked(find(part, name), recipe)
-    if runs: parts['judge'] = cooked(evaluate, recipe)
+        parts[part] = None if left_out else apply_recipe(find(part, name), recipe)
+    if runs: parts['evaluate'] = apply_recipe(evaluate, recipe)
     about = dict(
         run=('Make a biased set, weigh it, distil it, judge the result. '
              'An interrupted run goes on when the same command is given again.',
@@ -163,7 +163,7 @@ def options(command, argv):
 def main_run(argv):
     args, parts = options('run', argv)
     train = parts.pop('train')
-    parts['judge'] = partial(parts['judge'], train=train)
+    parts['evaluate'] = partial(parts['evaluate'], train=train)
     record = run(**parts, seed=args['seed'], device=args['device'], out=args['out'], show_progress=True)
     scores = pd.DataFrame(record['accuracy'])
     print(f'accuracy in percent over {len(scores)} networks; deo: how far the groups of a class are apart')
@@ -178,8 +178,8 @@ def main_run(argv):
 def main_audit(argv):
     args, parts = options('audit', argv)
     check_device(args['device'])
-    weigh = partial(parts['weigh'], **{k: progress('weigh') for k in accepts(parts['weigh'], 'on_step')})
-    data = parts['data'](**{k: args['seed'] for k in accepts(parts['data'], 'seed')}).to(args['device'])
+    weigh = partial(parts['weigh'], **{k: progress_bar('weigh') for k in accepted_kwargs(parts['weigh'], 'on_step')})
+    data = parts['data'](**{k: args['seed'] for k in accepted_kwargs(parts['data'], 'seed')}).to(args['device'])
     table = audit(data, weigh, seed=args['seed'], out=args['out'], title='dd-debias audit '+shlex.join(argv))
     print(table.round(2).to_string(na_rep=''), fill(summarize(table), 100, break_on_hyphens=False), sep='\n\n')
     print(f"\nThe page is {args['out']}")
@@ -225,7 +225,7 @@ def main_sweep(argv):
     if chosen.empty: raise ValueError('there is no such cell in the paper; dd-debias sweep --list prints all there are')
     how = dict(recipe=args.recipe, seeds=args.seeds)
     if args.list:
-        print('\n'.join(dict.fromkeys(command(c, **how) for c in chosen.itertuples())))
+        print('\n'.join(dict.fromkeys(cell_command(c, **how) for c in chosen.itertuples())))
         return
     if len(devices := args.device.split(',')) > 1:
         each = [subprocess.Popen([sys.executable, '-c', 'from dd_debias.cli import main; raise SystemExit(main())', 'sweep', *argv, '--device', d]) for d in devices]

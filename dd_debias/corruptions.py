@@ -8,19 +8,22 @@ Docs: https://dd-debias.github.io/dd-debias/corruptions.html.md"""
 __all__ = ['CORRUPTIONS', 'PRESETS', 'CIFAR10_COUNTS', 'corruption', 'corrupt', 'corrupted_cifar10']
 
 # %% ../nbs/06_corruptions.ipynb #41f7e72d
-import io, math
+import io
+import math
 from functools import partial
+
 import numpy as np
-from PIL import Image
 import torch
-from torch import Tensor
 import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
 from torchvision.transforms.v2.functional import rgb_to_grayscale
+
 from .bias import biased
 from .dataset import BiasedDataset, class_counts
 from .pixels import to_float, to_uint8
-from .runtime import subseed
-from .sources import cifar10, OBJECTS
+from .runtime import derive_seed
+from .sources import OBJECTS, cifar10
 
 # %% ../nbs/06_corruptions.ipynb #ea999229
 CORRUPTIONS = {} # name -> f(x, severity, rng): x and the result (N,3,H,W) in [0,1]
@@ -290,7 +293,7 @@ def corrupt(
     for k, name in enumerate(names):
         for block, idx in enumerate((bias == k).nonzero().flatten().split(1000)): # each with a generator of its own
             if not len(idx): continue
-            rng = torch.Generator().manual_seed(subseed(seed, name, block))
+            rng = torch.Generator().manual_seed(derive_seed(seed, name, block))
             x = to_float(images[idx].cpu()) # on the CPU, so that every device gets the same pixels
             out[idx] = to_uint8(CORRUPTIONS[name](x, severity, rng)).to(images.device)
     return out

@@ -9,10 +9,12 @@ __all__ = ['class_counts', 'check_images', 'BiasedDataset']
 
 # %% ../nbs/00_dataset.ipynb #9fec168a
 from dataclasses import dataclass, replace
-from matplotlib.figure import Figure
+
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
-from .plots import png, show_images
+
+from .plots import figure_to_png, show_images
 
 # %% ../nbs/00_dataset.ipynb #b627cba7
 def class_counts(
@@ -87,7 +89,7 @@ class BiasedDataset:
         known = 'bias unknown' if self.bias is None else f'{100*(~self.aligned).float().mean():.1f}% bias-conflicting'
         return f'{len(self):,} images of {size}, {len(self.labels.unique())} classes, {known}'
 
-    def sheet(self, rows:int=3)->Figure:
+    def image_grid(self, rows:int=3)->Figure:
         "A column for each class: `rows` aligned images and, below them, `rows` conflicting ones"
         groups = ([torch.ones_like(self.labels, dtype=torch.bool)] if self.bias is None
                   else [self.aligned, ~self.aligned])
@@ -100,4 +102,4 @@ class BiasedDataset:
         return show_images(grid.flatten(0, 2), ncols=n,
                            title=f'{self!r}'+('' if self.bias is None else '\nabove: aligned, below: conflicting'))
 
-    def _repr_png_(self): return png(self.sheet())
+    def _repr_png_(self): return figure_to_png(self.image_grid())

@@ -11,7 +11,9 @@ __all__ = ['demo', 'before_and_after']
 import sys
 from functools import partial
 from pathlib import Path
+
 import pandas as pd
+
 from .bias import color_digits
 from .coresets import distill_random
 from .distilled import Distilled, load
@@ -20,9 +22,9 @@ from .evaluate import evaluate
 from .groups import weigh_groups
 from .kde import weigh_kde
 from .nets import ConvNet
-from .plots import png, subplots
+from .plots import figure_to_png, plot_accuracy_bars, subplots
 from .run import run
-from .runtime import atomic
+from .runtime import atomic_write
 from .train import train_classifier
 
 # %% ../nbs/54_demo.ipynb #1cdb4455
@@ -35,17 +37,17 @@ def demo(
 )->pd.DataFrame: # accuracy in percent, one row a method
     "Distil coloured digits with and without weights; draw the synthetic sets and how networks trained on them do"
     net = partial(ConvNet, width=32)
-    def judge(epochs, batch=256):
+    def evaluator(epochs, batch=256):
         train = partial(train_classifier, net=net, epochs=epochs, batch=batch)
         return partial(evaluate, train=train, networks=2)
     dm = partial(distill_dm, steps=150, batch=32, net=net)
     methods = {
-        'full set': (None, None, judge(20, batch=32)),
-        'random': (distill_random, None, judge(150)),
-        'random + KDE': (distill_random, weigh_kde, judge(150)),
-        'DM': (dm, None, judge(150)),
-        'DM + KDE': (dm, weigh_kde, judge(150)),
-        'DM + true groups': (dm, weigh_groups, judge(150))}
+        'full set': (None, None, evaluator(20, batch=32)),
+        'random': (distill_random, None, evaluator(150)),
+        'random + KDE': (distill_random, weigh_kde, evaluator(150)),
+        'DM': (dm, None, evaluator(150)),
+        'DM + KDE': (dm, weigh_kde, evaluator(150)),
+        'DM + true groups': (dm, weigh_groups, evaluator(150))}
     rows, sets = {}, {}
     for name, (distill, weigh, how) in methods.items():
         if show_progress: print(name, file=sys.stderr)
@@ -54,7 +56,7 @@ def demo(
         rows[name] = {k: sum(v)/len(v) for k, v in record['accuracy'].items() if k in ('all', 'aligned', 'conflicting')}
         if distill: sets[name] = load(Path(out)/record['name']/'distilled.safetensors')
     scores = pd.DataFrame(rows).T.rename_axis('trained on')
-    with atomic(Path(out)/'demo.png') as f: f.write_bytes(png(before_and_after(sets['DM'], sets['DM + KDE'], scores)))
+    with atomic_write(Path(out)/'demo.png') as f: f.write_bytes(figure_to_png(before_and_after(sets['DM'], sets['DM + KDE'], scores)))
     return scores
 
 # %% ../nbs/54_demo.ipynb #1fe38d0b
@@ -66,13 +68,11 @@ def before_and_after(
     "Two synthetic sets side by side, above the accuracies of everything in `scores`"
     fig, axes = subplots(2, 2, figsize=(9, 7.4), height_ratios=[4.2, 2.2])
     for ax, title, syn in zip(axes[0], ('without weights', 'with weights'), (before, after)):
-        ax.imshow(syn.sheet(syn.ipc).axes[0].images[0].get_array(), interpolation='nearest')
+        ax.imshow(syn.image_grid(syn.ipc).axes[0].images[0].get_array(), interpolation='nearest')
         ax.set_title(f'{title}: {syn!r}', fontsize=9)
         ax.axis('off')
     grid = axes[1, 0].get_gridspec()
     for ax in axes[1]: ax.remove()
     ax = fig.add_subplot(grid[1, :])
-    scores[['aligned', 'conflicting']].plot.bar(ax=ax, rot=0, color=['#95a5a6', '#c0392b'], xlabel='')
-    ax.set(ylabel='accuracy (%)', ylim=(0, 100))
-    ax.legend(['bias-aligned', 'bias-conflicting'], loc='lower right', bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
+    plot_accuracy_bars(scores, ax)
     return fig

@@ -9,38 +9,49 @@ __all__ = ['mean_distance', 'kernel_distance', 'distill_dm']
 
 # %% ../nbs/32_dm.ipynb #6cd12041
 import math
+from collections.abc import Callable
 from functools import partial
+
 import torch
 from torch import Tensor
+
 from .augment import siamese_augment
+from .config import call_config
 from .dataset import class_counts
-from .distilled import cut_parts, Distilled, first_images
-from .nets import begun, ConvNet, in_blocks
+from .distilled import Distilled, at_rest, check_finite, init_images, momentum_step, unpack_canvas
+from .nets import ConvNet, build_net, map_chunks
 from .pixels import channel_stats, standardize, unstandardize
-from .runtime import seeded, subseed
-from .sampling import check_ipc, Sampler
-from .weights import check_xyw
+from .runtime import derive_seed, seeded
+from .sampling import ClassSampler, check_ipc, check_sampling
+from .weights import validate_inputs
 
 # %% ../nbs/32_dm.ipynb #1267b418
 def mean_distance(
     real:Tensor, # (C,B,D) embeddings
-    fake:Tensor, # (C,I,D)
+    syn:Tensor, # (C,I,D)
 )->Tensor: # ()
     "The squared distance of the means, summed over classes"
-    return (real.mean(1)-fake.mean(1)).square().sum()
+    return (real.mean(1)-syn.mean(1)).square().sum()
 
 # %% ../nbs/32_dm.ipynb #35ccf385
 def kernel_distance(
     real:Tensor, # (C,B,D) embeddings
-    fake:Tensor, # (C,I,D)
+    syn:Tensor, # (C,I,D)
 )->Tensor: # ()
     "The squared maximum mean discrepancy, summed over classes, with kernels of a quarter, one and four times the mean squared distance"
-    apart = lambda a, b: (a.square().sum(2)[:, :, None]+b.square().sum(2)[:, None]-2*a@b.mT).clamp_min(0)
-    across = apart(real, fake)
-    scale = across.detach().mean((1, 2), keepdim=True)
-    kernel = lambda d: sum((-d/(scale*width)).exp() for width in (.25, 1, 4))
-    mean = lambda d: (kernel(d)*scale).mean((1, 2)).sum() # scaled, so that gradients are about as long as those of the means
-    return mean(apart(real, real))+mean(apart(fake, fake))-2*mean(across)
+    def squared_distances(a, b): # (C,A,D), (C,B,D) -> (C,A,B)
+        return (a.square().sum(2)[:, :, None]+b.square().sum(2)[:, None]-2*a@b.mT).clamp_min(0)
+
+    across = squared_distances(real, syn)
+    scale = across.detach().mean((1, 2), keepdim=True) # (C,1,1)
+
+    def mean_kernel(d): # scaled, so that gradients are about as long as those of the means
+        kernel = sum((-d/(scale*width)).exp() for width in (.25, 1, 4))
+        return (kernel*scale).mean((1, 2)).sum()
+
+    within_real = mean_kernel(squared_distances(real, real))
+    within_syn = mean_kernel(squared_distances(syn, syn))
+    return within_real+within_syn-2*mean_kernel(across)
 
 # %% ../nbs/32_dm.ipynb #67903197
 def distill_dm(
@@ -55,49 +66,57 @@ def distill_dm(
     anneal:bool=True, # let the learning rate fall to nothing along half a cosine; original authors: constant
     momentum:float=.5, # of the images; original authors
     batch:int=64, # real images of each class in a step, a quarter of the original authors' 256
-    net=ConvNet, # the network whose embeddings are matched, net(channels, classes, size) with .embed
+    net:Callable=ConvNet, # the network whose embeddings are matched, net(channels, classes, size) with .embed
     augment:str='color_crop_cutout_scale_rotate', # siamese augmentation; original authors: the same, with flip for natural images
     sampling:str='importance', # 'importance': draw by weight, plain mean. 'weighted': draw uniformly, weighted mean (equation 2 as written)
-    distance=mean_distance, # how far apart the embeddings are; or kernel_distance, which is stronger
-    parts:int=1, # each image is a canvas of parts x parts small ones (multi-formation), see `Distilled`
+    distance:Callable=mean_distance, # how far apart the embeddings are; or kernel_distance, which is stronger
+    factor:int=1, # each image is a canvas of factor x factor small ones (multi-formation), see `Distilled`
     init:str='weighted', # initial images: 'weighted' (real ones, drawn by weight), 'uniform' (real ones of positive weight) or 'noise'
-    share:tuple=(0, 1), # (i, n): make the classes i, i+n, i+2n and so on only, see `distill_shared`
-    start:dict|None=None, # state to go on from, see `Checkpoint`
-    on_step=None, # called as on_step(step, steps, dict(images, velocity, loss)) after each step
+    shard:tuple[int, int]=(0, 1), # (i, n): make the classes i, i+n, i+2n and so on only, see `distill_shared`
+    surrogate:Callable|None=None, # a trainer: embed with one network that it has trained, instead of a fresh one at each step
+    bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
+    resume_from:dict|None=None, # state to go on from, see `Checkpoint`
+    on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, loss)) after each step
 )->Distilled:
-    "Distribution matching (Zhao and Bilen, 2021a) with weights (paper, equation 2). Raises FloatingPointError when the loss is no longer a number"
-    w = check_xyw(images, labels, weights)
+    "Distribution matching (Zhao and Bilen, 2021a) with weights (paper, equation 2). Raises FloatingPointError when the images are no longer finite"
+    config = call_config(distill_dm, locals())
+    w = validate_inputs(images, labels, weights)
     check_ipc(ipc)
-    if sampling not in ('importance', 'weighted'):
-        raise ValueError(f"sampling must be 'importance' or 'weighted', got {sampling!r}")
+    check_sampling(sampling)
     if sampling == 'weighted' and distance is not mean_distance:
         raise ValueError("sampling: 'weighted' weighs the terms of a mean; with another distance than mean_distance, use 'importance'")
-    device, classes, stats = images.device, len(class_counts(labels)), channel_stats(images, w)
-    mine = torch.arange(classes)[share[0]::share[1]]
-    y_syn = mine.repeat_interleave(ipc).to(device)
-    together = partial(siamese_augment, strategy=augment, draws=classes)
-    seen, drawn = (mine.repeat_interleave(n) for n in (ipc*parts**2, batch)) # who is augmented alike
-    sampler = Sampler(labels, w if sampling == 'importance' else torch.ones_like(w))
-    if start is None:
-        syn = first_images(images, labels, w, stats, ipc=ipc, parts=parts, init=init, seed=seed)
-        syn = syn.unflatten(0, (classes, ipc))[mine].flatten(0, 1)
-        start = dict(images=syn, velocity=torch.zeros_like(syn), step=0)
-    syn, velocity = start['images'].to(device).clone().requires_grad_(), start['velocity'].to(device).clone()
-    for step in range(start['step'], steps):
-        with seeded(subseed(seed, 'dm', step)):
-            psi = begun(net, images, classes).requires_grad_(False)
-            idx = sampler(batch)[mine].flatten()
-        turn = subseed(seed, 'augment', step)
-        real = in_blocks(psi.embed, together(standardize(images[idx], stats), drawn, seed=turn))
-        if sampling == 'weighted': real = real*w[idx, None].float()
-        fake = in_blocks(psi.embed, together(cut_parts(syn, parts), seen, seed=turn), graph=True)
-        loss = distance(*(z.unflatten(0, (len(mine), -1)) for z in (real, fake)))
-        grad, = torch.autograd.grad(loss, syn)
+    classes = len(class_counts(labels))
+    stats = channel_stats(images, w)
+    class_ids = torch.arange(classes)[shard[0]::shard[1]] # (S,) the classes that are made here
+    sampler = ClassSampler(labels, w if sampling == 'importance' else torch.ones_like(w))
+    augment_fn = partial(siamese_augment, strategy=augment, draws=classes)
+    real_groups = class_ids.repeat_interleave(batch) # (S*batch,) images of one class are augmented alike
+    syn_groups = class_ids.repeat_interleave(ipc*factor**2) # (S*ipc*factor**2,)
+    trained = surrogate(images, labels, weights, seed=derive_seed(seed, 'surrogate')).net.requires_grad_(False) if surrogate else None
+
+    if resume_from is None:
+        first = init_images(images, labels, w, stats, ipc=ipc, factor=factor, init=init, seed=seed) # (C*ipc,c,H,W)
+        resume_from = at_rest(first.unflatten(0, (classes, ipc))[class_ids].flatten(0, 1))
+    syn = resume_from['images'].to(images.device).clone().requires_grad_() # (S*ipc,c,H,W)
+    velocity = resume_from['velocity'].to(images.device).clone()
+
+    for step in range(resume_from['step'], steps):
+        with seeded(derive_seed(seed, 'dm', step)):
+            psi = trained or build_net(net, images, classes).requires_grad_(False)
+            idx = sampler(batch)[class_ids].flatten() # (S*batch,)
+        aug_seed = derive_seed(seed, 'augment', step)
+        real = augment_fn(standardize(images[idx], stats), real_groups, seed=aug_seed)
+        z_real = map_chunks(psi.embed, real, bf16=bf16) # (S*batch,D)
+        if sampling == 'weighted': z_real = z_real*w[idx, None].float()
+        shown = augment_fn(unpack_canvas(syn, factor), syn_groups, seed=aug_seed)
+        z_syn = map_chunks(psi.embed, shown, graph=True, bf16=bf16) # (S*ipc*factor**2,D)
+        by_class = (len(class_ids), -1)
+        loss = distance(z_real.unflatten(0, by_class), z_syn.unflatten(0, by_class))
+        gradient, = torch.autograd.grad(loss, syn)
         rate = lr*(1+math.cos(math.pi*step/steps))/2 if anneal else lr
-        with torch.no_grad(): syn -= rate*velocity.mul_(momentum).add_(grad)
-        if (step % 20 == 19 or step+1 == steps) and not syn.isfinite().all():
-            raise FloatingPointError(f'the images are no longer finite at step {step+1}; lower lr (now {lr:g})')
+        momentum_step(syn, velocity, gradient, lr=rate, momentum=momentum)
+        if step % 20 == 19 or step+1 == steps: check_finite(syn, step+1, lr=lr)
         if on_step: on_step(step+1, steps, dict(images=syn.detach(), velocity=velocity, loss=loss.detach()))
-    made = dict(distill='dm', ipc=ipc, seed=seed, steps=steps, lr=lr, anneal=anneal, momentum=momentum,
-                batch=batch, sampling=sampling, parts=parts, init=init)
-    return Distilled(unstandardize(syn.detach(), stats), y_syn, *stats, augment, made, parts=parts)
+
+    y_syn = class_ids.repeat_interleave(ipc).to(images.device)
+    return Distilled(unstandardize(syn.detach(), stats), y_syn, *stats, augment, config, factor=factor)

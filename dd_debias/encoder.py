@@ -9,13 +9,15 @@ __all__ = ['gsc_loss', 'GlanceEncoder', 'SmallEncoder', 'ResNetEncoder', 'train_
 
 # %% ../nbs/22_encoder.ipynb #05d973a5
 import math
+
 import torch
-from torch import Tensor, nn
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from .dataset import check_images
-from .nets import half, in_blocks, ResNet18, Standardized
+from .nets import ResNet18, Standardized, autocast_bf16, map_chunks
 from .pixels import channel_stats, standardize
-from .runtime import seeded, subseed
+from .runtime import derive_seed, seeded
 
 # %% ../nbs/22_encoder.ipynb #f43001c4
 def gsc_loss(
@@ -40,24 +42,25 @@ class GlanceEncoder(nn.Module):
     def __init__(self,
         channels:int=3,
         *,
-        parts:int=2, # the image is cut into parts x parts, each its mean colour
-        calm:float=.25, # share of the blocks that have less of a pattern than what is taken for the grain
+        grid:int=2, # the image is cut into grid x grid cells, each its mean colour
+        quantile:float=.25, # share of the blocks that have less of a pattern than what is taken for the grain
         width:int=512, # of the two hidden layers
     ):
         super().__init__()
-        self.parts, self.calm = parts, calm
+        self.grid = grid
+        self.quantile = quantile
         t = torch.arange(4.)
         waves = torch.cos(math.pi/4*(t+.5)*t[:, None])
         self.register_buffer('patterns', (waves[:, None, :, None]*waves[:, None]).reshape(16, 1, 4, 4)[1:]/2)
-        n = channels*(parts**2+15)
+        n = channels*(grid**2+15)
         self.head = nn.Sequential(nn.BatchNorm1d(n, affine=False), nn.Linear(n, width), nn.ReLU(),
                                   nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 128))
 
     def glance(self, x:Tensor)->Tensor: # (N, C*(parts*parts+15))
         with torch.autocast(x.device.type, enabled=False): # in bfloat16 fine grain would be lost
             strength = F.conv2d(x.flatten(0, 1)[:, None], self.patterns, stride=4).abs().flatten(2)
-            grain = strength.kthvalue(max(1, round(self.calm*strength.shape[2])), 2).values
-            color = F.adaptive_avg_pool2d(x, self.parts)
+            grain = strength.kthvalue(max(1, round(self.quantile*strength.shape[2])), 2).values
+            color = F.adaptive_avg_pool2d(x, self.grid)
             return torch.cat([color.flatten(1), (grain+.01).log().view(len(x), -1)], 1)
 
     def forward(self, x:Tensor)->Tensor: return self.head(self.glance(x))
@@ -68,9 +71,9 @@ def SmallEncoder(
     width:int=32, # filters of the first convolution; 64 and 128 follow
 )->nn.Module: # (N,C,H,W) -> (N,128)
     "Three strided convolutions, the mean over space, and a head"
-    body = [nn.Conv2d(channels, width, 3, 2, 1), nn.ReLU(), nn.Conv2d(width, 2*width, 3, 2, 1), nn.ReLU(),
+    backbone = [nn.Conv2d(channels, width, 3, 2, 1), nn.ReLU(), nn.Conv2d(width, 2*width, 3, 2, 1), nn.ReLU(),
             nn.Conv2d(2*width, 4*width, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return nn.Sequential(*body, nn.Linear(4*width, 4*width), nn.ReLU(), nn.Linear(4*width, 128))
+    return nn.Sequential(*backbone, nn.Linear(4*width, 4*width), nn.ReLU(), nn.Linear(4*width, 128))
 
 def ResNetEncoder(channels:int=3)->nn.Module: # (N,C,H,W) -> (N,128)
     "ResNet18 with the stem for small images and SelecMix's head: 512-512-128"
@@ -90,20 +93,21 @@ def train_encoder(
     weight_decay:float=0., # our measurement; SelecMix has 1e-4
     q:float=.7, # of the loss
     temperature:float=.2, # of the loss
+    bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     on_step=None, # called as on_step(step, steps, dict(loss, net)) after each step
 )->nn.Module: # for `embed`
     "Train an encoder by `gsc_loss`. Raises FloatingPointError when the loss is no longer a number"
     check_images(images, labels)
     device, steps, stats = images.device, steps or max(30, math.ceil(8*len(images)/batch)), channel_stats(images)
-    with seeded(subseed(seed, 'encoder')):
+    with seeded(derive_seed(seed, 'encoder')):
         model = Standardized(net(images.shape[1]), *stats).to(device)
         seen, learnt = images, model
-        if hasattr(model.net, 'glance'): seen, learnt = in_blocks(lambda x: model.net.glance(standardize(x, stats)), images), model.net.head
+        if hasattr(model.net, 'glance'): seen, learnt = map_chunks(lambda x: model.net.glance(standardize(x, stats)), images), model.net.head
         opt = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
         for step in range(steps):
             idx = torch.randint(len(images), (batch,)).to(device)
             model.train() # a hook may have looked at it
-            with half(device): z = learnt(seen[idx])
+            with autocast_bf16(device, bf16): z = learnt(seen[idx])
             loss = gsc_loss(F.normalize(z.float(), dim=1), labels[idx], q=q, temperature=temperature)
             opt.zero_grad(set_to_none=True)
             loss.backward()
@@ -116,6 +120,8 @@ def train_encoder(
 def embed(
     encoder:nn.Module, # from `train_encoder`
     images:Tensor, # (N,C,H,W)
+    *,
+    bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
 )->Tensor: # (N,128) float32, unit length
     "Features of images, computed in blocks"
-    return F.normalize(in_blocks(encoder, images), dim=1)
+    return F.normalize(map_chunks(encoder, images, bf16=bf16), dim=1)

@@ -8,13 +8,14 @@ Docs: https://dd-debias.github.io/dd-debias/groups.html.md"""
 __all__ = ['group_weights', 'weigh_groups', 'find_clusters', 'cluster_weights', 'weigh_clusters']
 
 # %% ../nbs/24_groups.ipynb #848bbea8
-from sklearn.cluster import DBSCAN
 import torch
+from sklearn.cluster import DBSCAN
 from torch import Tensor
+
 from .dataset import class_counts
-from .encoder import embed, GlanceEncoder, train_encoder
+from .encoder import GlanceEncoder, embed, train_encoder
 from .kde import check_features
-from .weights import mean_one
+from .weights import normalize_weights
 
 # %% ../nbs/24_groups.ipynb #47380ee2
 def group_weights(
@@ -27,7 +28,7 @@ def group_weights(
                          f'got {tuple(groups.shape)}')
     class_counts(labels)
     _, cell, sizes = torch.stack([labels, groups.to(labels)], 1).unique(dim=0, return_inverse=True, return_counts=True)
-    return mean_one(1/sizes.double()[cell], labels)
+    return normalize_weights(1/sizes.double()[cell], labels)
 
 def weigh_groups(
     images:Tensor, # (N,C,H,W)

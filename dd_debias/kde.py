@@ -9,11 +9,13 @@ __all__ = ['check_features', 'kde_density', 'kde_weights', 'weigh_kde']
 
 # %% ../nbs/23_kde.ipynb #849db85b
 import math
+
 import torch
 from torch import Tensor
+
 from .dataset import class_counts
-from .encoder import embed, GlanceEncoder, train_encoder
-from .weights import mean_one
+from .encoder import GlanceEncoder, embed, train_encoder
+from .weights import normalize_weights
 
 # %% ../nbs/23_kde.ipynb #22cde0df
 def check_features(
@@ -82,7 +84,7 @@ def kde_weights(
             score = (score-score.max()).exp()
             score = (score-score.min())/(1-score.min()).clamp_min(1e-12)
         w[idx] = (score/temperature).softmax(0)
-    return mean_one(w, labels)
+    return normalize_weights(w, labels)
 
 # %% ../nbs/23_kde.ipynb #2c62b8e0
 def weigh_kde(

@@ -9,8 +9,10 @@ __all__ = ['ACTIONS', 'bar', 'waterbirds', 'celeba', 'bffhq']
 
 # %% ../nbs/07_natural.ipynb #86c16497
 import csv
+
 import torch
 import torch.nn.functional as F
+
 from .dataset import BiasedDataset
 from .image_folder import read_files
 from .sources import data_root, load_npz

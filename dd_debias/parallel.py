@@ -9,12 +9,16 @@ __all__ = ['distill_shared']
 
 # %% ../nbs/35_parallel.ipynb #05333a76
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
+
 import torch
 from torch import Tensor
+
 from .dataset import class_counts
 from .distilled import Distilled
 from .dm import distill_dm
@@ -23,9 +27,9 @@ from .runtime import check_device
 # %% ../nbs/35_parallel.ipynb #bb97cd2a
 def _moved(device, *tensors): return [t if t is None else t.to(device) for t in tensors]
 
-def _part(distill, images, labels, weights, device, share, threads):
+def _distill_shard(distill, images, labels, weights, device, shard, threads):
     if threads: torch.set_num_threads(threads)
-    return distill(*_moved(device, images, labels, weights), share=share).to('cpu')
+    return distill(*_moved(device, images, labels, weights), shard=shard).to('cpu')
 
 def distill_shared(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
@@ -34,23 +38,28 @@ def distill_shared(
     *,
     ipc:int=10, # images per class
     seed:int=0,
-    distill=distill_dm, # a distiller that takes `share`, or a partial of one
-    devices:tuple=(), # such as ('cuda:0', 'cuda:1'), a process for each; (): all GPUs, or where the images are
+    distill:Callable=distill_dm, # a distiller that takes `shard`, or a partial of one
+    devices:Sequence[str]=(), # such as ('cuda:0', 'cuda:1'), a process for each; (): all GPUs, or where the images are
     executor=None, # of processes, as concurrent.futures has them, such as a cluster's; None: processes of this machine
 )->Distilled: # on the device of the images
     "Share the classes out over devices. Raises ValueError if a device cannot be used, or a process cannot import what it is to run"
-    devices = devices or tuple(f'cuda:{i}' for i in range(torch.cuda.device_count())) or (str(images.device),)
-    for d in () if executor else devices: check_device(d)
-    distill, n = partial(distill, ipc=ipc, seed=seed), min(len(devices), len(class_counts(labels)))
+    gpus = [f'cuda:{i}' for i in range(torch.cuda.device_count())]
+    devices = list(devices) or gpus or [str(images.device)]
+    if executor is None:
+        for d in devices: check_device(d)
+    distill = partial(distill, ipc=ipc, seed=seed)
+    n = min(len(devices), len(class_counts(labels)))
     if n == 1: return distill(*_moved(devices[0], images, labels, weights)).to(images.device)
     threads = max(1, (os.cpu_count() or 1)//n) if set(devices) == {'cpu'} else None
-    given = _moved('cpu', images, labels, weights) # each process maps the same memory
-    with nullcontext(executor) if executor else ProcessPoolExecutor(n, torch.multiprocessing.get_context('spawn')) as pool:
-        running = [pool.submit(_part, distill, *given, d, (i, n), threads) for i, d in enumerate(devices[:n])]
-        try: parts = [r.result() for r in running]
+    shared = _moved('cpu', images, labels, weights) # each process maps the same memory
+    own_pool = ProcessPoolExecutor(n, torch.multiprocessing.get_context('spawn')) if executor is None else None
+    with own_pool or nullcontext(executor) as pool:
+        running = [pool.submit(_distill_shard, distill, *shared, d, (i, n), threads) for i, d in enumerate(devices[:n])]
+        try: shards = [r.result() for r in running]
         except BrokenProcessPool as e:
-            raise ValueError('distill: a process died; what it calls must come from a module that it can import, not from a notebook or a prompt') from e
-    together = [torch.cat([getattr(p, k) for p in parts]) for k in ('images', 'labels')]
-    order = together[1].argsort(stable=True)
-    first = parts[0]
-    return Distilled(*(t[order] for t in together), first.mean, first.std, first.augment, first.config, parts=first.parts).to(images.device)
+            raise ValueError('distill: a process died; what it calls must come from a module that it can import, '
+                             'not from a notebook or a prompt') from e
+    images_syn = torch.cat([s.images for s in shards])
+    labels_syn = torch.cat([s.labels for s in shards])
+    order = labels_syn.argsort(stable=True)
+    return replace(shards[0], images=images_syn[order], labels=labels_syn[order]).to(images.device)

@@ -9,8 +9,8 @@ __all__ = ['to_float', 'to_uint8', 'pad', 'channel_stats', 'standardize', 'unsta
 
 # %% ../nbs/01_pixels.ipynb #13e753b4
 import torch
-from torch import Tensor
 import torch.nn.functional as F
+from torch import Tensor
 
 # %% ../nbs/01_pixels.ipynb #1f7a9d6c
 def to_float(

@@ -9,15 +9,16 @@ __all__ = ['contradicting_pairs', 'train_selecmix']
 
 # %% ../nbs/44_selecmix.ipynb #bd27d194
 import torch
-from torch import Tensor, nn
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from .encoder import GlanceEncoder, gsc_loss
-from .lff import Difficulty, gce_loss
-from .nets import ConvNet, half
+from .lff import RelativeDifficulty, gce_loss
+from .nets import ConvNet, autocast_bf16
 from .pixels import channel_stats
-from .runtime import seeded, subseed
-from .train import descend, fit, fresh
-from .weights import check_xyw
+from .runtime import derive_seed, seeded
+from .train import fit, init_model, optimizer_step
+from .weights import validate_inputs
 
 # %% ../nbs/44_selecmix.ipynb #e0e2ceaf
 def contradicting_pairs(
@@ -27,8 +28,8 @@ def contradicting_pairs(
     same:bool, # True: of each sample's class the farthest. False: of the others the nearest
 )->Tensor: # (n,) the partner of each sample
     "Whom to mix with (Hwang et al., 2022, section 4)"
-    alike, together = features@features.T, labels[:, None] == labels
-    return alike.masked_fill(~together, torch.inf).argmin(1) if same else alike.masked_fill(together, -torch.inf).argmax(1)
+    alike, same_class = features@features.T, labels[:, None] == labels
+    return alike.masked_fill(~same_class, torch.inf).argmin(1) if same else alike.masked_fill(same_class, -torch.inf).argmax(1)
 
 # %% ../nbs/44_selecmix.ipynb #c686d621
 def train_selecmix(
@@ -50,21 +51,22 @@ def train_selecmix(
     decay:float=.7, # of the averages of losses; original authors
     augment:str='', # one of these for each batch, see `batch_augment`; '' for none
     stats:tuple|None=None, # mean (C,) and std (C,) to standardise with; None: those of the weighted images
+    bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     on_step=None, # called as on_step(epoch, epochs, dict(loss, net, encoder)) after each epoch
 )->nn.Module: # takes images as they are stored
     "SelecMix, with or without LfF (Hwang et al., 2022). Raises FloatingPointError when the loss is no longer a number"
-    w = check_xyw(images, labels, weights).float()
+    w = validate_inputs(images, labels, weights).float()
     stats = channel_stats(images, w) if stats is None else stats
     mix_factor = (.1 if lff else 1.) if mix_factor is None else mix_factor
-    with seeded(subseed(seed, 'selecmix')):
-        model, biased = (fresh(net, images, labels, stats) for _ in range(2))
-        eye = encoder(images.shape[1]).to(images.device)
+    with seeded(derive_seed(seed, 'selecmix')):
+        model, biased = (init_model(net, images, labels, stats) for _ in range(2))
+        bias_encoder = encoder(images.shape[1]).to(images.device)
         opt = torch.optim.Adam([*model.parameters(), *biased.parameters()], lr=lr)
-        eye_opt = torch.optim.Adam(eye.parameters(), lr=encoder_lr, weight_decay=1e-4)
-        difficulty = Difficulty(labels, decay=decay)
+        bias_optimizer = torch.optim.Adam(bias_encoder.parameters(), lr=encoder_lr, weight_decay=1e-4)
+        difficulty = RelativeDifficulty(labels, decay=decay)
         plain = lambda out, y: F.cross_entropy(out, y, reduction='none')
         def see(x):
-            with half(x.device): return F.normalize(eye(x).float(), dim=1)
+            with autocast_bf16(x.device, bf16): return F.normalize(bias_encoder(x).float(), dim=1)
         def update(x, idx, epoch):
             with torch.no_grad(): partner = contradicting_pairs(see(x), labels[idx], same=bool(torch.rand(()) < .5))
             share = torch.rand(len(x), 1, 1, 1).to(x)/2
@@ -72,15 +74,15 @@ def train_selecmix(
             for part in torch.randperm(len(x)).to(idx).split(batch):
                 now, y = idx[part], labels[idx[part]]
                 other = idx[partner[part]]
-                with half(x.device): m = model.net(mixed[part]).float()
+                with autocast_bf16(x.device, bf16): m = model.net(mixed[part]).float()
                 loss = mix_factor*(w[other]*plain(m, labels[other])).mean()
                 if lff:
-                    with half(x.device): d, b = model.net(x[part]).float(), biased.net(x[part]).float()
-                    difficulty.note(now, plain(b, y), plain(d, y))
+                    with autocast_bf16(x.device, bf16): d, b = model.net(x[part]).float(), biased.net(x[part]).float()
+                    difficulty.update(now, plain(b, y), plain(d, y))
                     loss = loss+(w[now]*(difficulty.weights(now)*plain(d, y)+gce_loss(b, y, q=q))).mean()
-                descend(opt, loss)
-                if len(part) > 1: descend(eye_opt, gsc_loss(see(x[part]), y, q=q))
+                optimizer_step(opt, loss)
+                if len(part) > 1: optimizer_step(bias_optimizer, gsc_loss(see(x[part]), y, q=q))
             return loss
         fit(update, images, w, stats=stats, epochs=epochs, batch=pool, lr=lr, augment=augment, on_step=on_step,
-            state=dict(net=model, encoder=eye))
+            state=dict(net=model, encoder=bias_encoder))
     return model.eval()

@@ -8,13 +8,17 @@ Docs: https://dd-debias.github.io/dd-debias/sources.html.md"""
 __all__ = ['CLOTHES', 'OBJECTS', 'digits', 'data_root', 'load_npz', 'mnist', 'fashion_mnist', 'cifar10']
 
 # %% ../nbs/02_sources.ipynb #9c6e6f87
-import os, tempfile, zipfile
+import os
+import tempfile
+import zipfile
 from pathlib import Path
+
 import numpy as np
-from sklearn.datasets import load_digits
 import torch
 import torch.nn.functional as F
-from .runtime import atomic
+from sklearn.datasets import load_digits
+
+from .runtime import atomic_write
 
 # %% ../nbs/02_sources.ipynb #79135d89
 def digits(
@@ -56,7 +60,7 @@ def _download(name, path):
         except Exception as e:
             raise OSError(f'{path} is not there and {name} could not be downloaded ({str(e).splitlines()[0]}); '
                           f'connect to a network, or set root or DD_DEBIAS_DATA to a folder that holds {path.name}') from e
-        with atomic(path) as f:
+        with atomic_write(path) as f:
             np.savez_compressed(
                 f, train_images=np.asarray(train.data), train_labels=np.asarray(train.targets, np.uint8),
                 test_images=np.asarray(test.data), test_labels=np.asarray(test.targets, np.uint8))

@@ -9,7 +9,7 @@ from dd_debias.bias import color_digits
 from dd_debias.cli import functions, main
 from dd_debias.dataset import BiasedDataset
 from dd_debias.groups import weigh_groups
-from dd_debias.plots import png
+from dd_debias.plots import figure_to_png
 
 def noise(labels, bias=None, classes=(), channels=3, size=16):
     g = torch.Generator().manual_seed(0)
@@ -39,14 +39,14 @@ def test_equal_weights_say_so():
     data = noise([0, 1]*20, [0, 1]*20)
     table = audit_table(data, torch.ones(40))
     assert 'nearly alike' in summarize(table) and 'AUC' not in summarize(table) and table.auc.isna().all()
-    assert png(weight_histogram(data, torch.ones(40)))
+    assert figure_to_png(weight_histogram(data, torch.ones(40)))
 
 @pytest.mark.parametrize('classes,channels,size,bands', [(1, 3, 16, 1), (2, 1, 32, 1), (6, 3, 64, 1), (12, 3, 16, 1), (13, 1, 28, 2), (100, 3, 16, 9)])
 def test_extremes_of_any_shape(classes, channels, size, bands):
     data = noise(list(range(classes))*9, classes=tuple(f'class ${i}' for i in range(classes)), channels=channels, size=size)
     fig = extremes(data, plain(*data.xy), rows=2)
     names = [t.get_text() for ax in fig.axes for t in ax.get_xticklabels()]
-    assert len(fig.axes) == bands and names == list(data.classes) and png(fig)
+    assert len(fig.axes) == bands and names == list(data.classes) and figure_to_png(fig)
 
 def test_extremes_in_order():
     "Each image is of one colour, its rank, so that the sheet can be read back; conflicting ones are framed in red"

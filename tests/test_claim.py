@@ -10,7 +10,7 @@ from dd_debias.corruptions import PRESETS
 from dd_debias.distilled import load
 from dd_debias.dm import distill_dm
 from dd_debias.evaluate import evaluate
-from dd_debias.paper import cells, command, compare
+from dd_debias.paper import cell_command, cells, compare_to_paper
 from dd_debias.records import read_records
 from dd_debias.train import train_classifier
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def recorded(query, value='accuracy.all'):
     "Cells of the paper, ours beside the paper's"
-    return compare(cells(query), read_records(ROOT/'results/paper'), pd.read_csv(ROOT/'results/paper.csv'), value=value)
+    return compare_to_paper(cells(query), read_records(ROOT/'results/paper'), pd.read_csv(ROOT/'results/paper.csv'), value=value)
 
 def test_recorded():
     "What was promised is in results/: on Colored MNIST, weights give at least the paper's number in every cell, and far more than no weights"
@@ -58,8 +58,8 @@ def test_commands(capsys):
     "What is printed beside a table chooses that cell, and no other"
     for c in cells().iloc[::7].itertuples():
         for how in (dict(), dict(recipe='paper', seeds=3)):
-            assert main(shlex.split(command(c, **how))[1:]+['--list']) == 0
-            assert capsys.readouterr().out == command(c, **how)+'\n'
+            assert main(shlex.split(cell_command(c, **how))[1:]+['--list']) == 0
+            assert capsys.readouterr().out == cell_command(c, **how)+'\n'
 
 def test_recorded_density():
     "The goals of every benchmark, with the default encoder, at 1 and 5%"

@@ -7,10 +7,10 @@ import pytest, torch
 from PIL import Image
 from torch.utils.data import Dataset
 from dd_debias import image_folder as module
-from dd_debias.config import describe
+from dd_debias.config import to_config
 from dd_debias.coresets import distill_random
 from dd_debias.evaluate import evaluate
-from dd_debias.image_folder import decode, own_images, read_files
+from dd_debias.image_folder import decode_image, load_images, read_files
 from dd_debias.nets import MLP
 from dd_debias.run import run
 from dd_debias.train import train_classifier
@@ -23,7 +23,7 @@ def left(folder): return sorted(p.name for p in Path(folder).rglob('*') if p.is_
 def messages(): return []
 
 @pytest.fixture
-def own(tmp_path, messages): return partial(own_images, cache=tmp_path/'cache', on_skip=messages.append, size=8)
+def own(tmp_path, messages): return partial(load_images, cache=tmp_path/'cache', on_skip=messages.append, size=8)
 
 def write(folder, n=3, classes=('a', 'b'), size=8):
     for c, name in enumerate(classes):
@@ -36,7 +36,7 @@ def write(folder, n=3, classes=('a', 'b'), size=8):
 def test_crop_and_resize_are_pillows():
     im = Image.fromarray(noise(30, 51, 3))
     theirs = im.crop((10, 0, 40, 30)).resize((16, 16), Image.Resampling.LANCZOS)
-    assert decode(im, 16).equal(chw(theirs))
+    assert decode_image(im, 16).equal(chw(theirs))
 
 @pytest.mark.parametrize('orientation,back', list(enumerate(
     [None, 'FLIP_LEFT_RIGHT', 'ROTATE_180', 'FLIP_TOP_BOTTOM', 'TRANSPOSE', 'ROTATE_90', 'TRANSVERSE', 'ROTATE_270'], 1)))
@@ -44,28 +44,28 @@ def test_all_orientations(tmp_path, orientation, back):
     im, exif = Image.fromarray(noise(8, 8, 3)), Image.Exif()
     exif[0x112] = orientation
     (im.transpose(Image.Transpose[back]) if back else im).save(tmp_path/'x.png', exif=exif)
-    assert decode(tmp_path/'x.png', 8).equal(chw(im))
+    assert decode_image(tmp_path/'x.png', 8).equal(chw(im))
 
 @pytest.mark.parametrize('mode', ['1', 'L', 'P', 'RGB', 'CMYK', 'YCbCr', 'HSV'])
 def test_plain_modes_are_pillows(mode):
     im = Image.fromarray(noise(8, 8, 3)).convert(mode)
-    assert decode(im, 8).equal(chw(im.convert('RGB')))
+    assert decode_image(im, 8).equal(chw(im.convert('RGB')))
 
 @pytest.mark.parametrize('dtype,suffix', [('<u2', 'png'), ('<u2', 'tiff'), ('>u2', 'tiff'), ('<i4', 'tiff')])
 def test_sixteen_bits_are_scaled(tmp_path, dtype, suffix):
     grey = noise(8, 8)
     Image.fromarray((grey.astype(np.int64)*257).astype(dtype)).save(tmp_path/f'x.{suffix}')
-    assert decode(tmp_path/f'x.{suffix}', 8).equal(torch.from_numpy(grey).expand(3, -1, -1))
+    assert decode_image(tmp_path/f'x.{suffix}', 8).equal(torch.from_numpy(grey).expand(3, -1, -1))
     dark = Image.fromarray(np.full((8, 8), 257*20, np.uint16))
-    assert (decode(dark, 8) == 20).all() # not stretched to its own range
+    assert (decode_image(dark, 8) == 20).all() # not stretched to its own range
 
 def test_floats():
     grey = noise(8, 8)
     grey[0, :2] = 0, 255
     for a in (grey/255, grey*7.-300, grey*257e3): # in [0,1], or in a range of its own
-        assert decode(Image.fromarray(a.astype(np.float32)), 8).equal(torch.from_numpy(grey).expand(3, -1, -1))
-    assert (decode(Image.fromarray(np.full((8, 8), 7., np.float32)), 8) == 0).all()
-    with pytest.raises(ValueError, match='NaN'): decode(Image.fromarray(np.full((8, 8), np.nan, np.float32)))
+        assert decode_image(Image.fromarray(a.astype(np.float32)), 8).equal(torch.from_numpy(grey).expand(3, -1, -1))
+    assert (decode_image(Image.fromarray(np.full((8, 8), 7., np.float32)), 8) == 0).all()
+    with pytest.raises(ValueError, match='NaN'): decode_image(Image.fromarray(np.full((8, 8), np.nan, np.float32)))
 
 def test_what_is_transparent_is_white(tmp_path):
     grey = Image.new('L', (8, 8), 60)
@@ -73,31 +73,31 @@ def test_what_is_transparent_is_white(tmp_path):
     for mode in ('LA', 'RGBA', 'PA'):
         im = grey.convert(mode)
         im.putalpha(half)
-        x = decode(im, 8)
+        x = decode_image(im, 8)
         assert (x[:, :, :4] == 255).all() and (x[:, :, 4:] == 60).all(), mode
     Image.fromarray(np.array(half)//255).convert('P').save(tmp_path/'x.png', transparency=0) # one colour is transparent
-    assert (decode(tmp_path/'x.png', 8)[:, :, :4] == 255).all()
+    assert (decode_image(tmp_path/'x.png', 8)[:, :, :4] == 255).all()
 
 def test_arrays_and_tensors():
     a = noise(8, 8, 3)
     for x in (a, torch.from_numpy(a).permute(2, 0, 1), torch.from_numpy(a), a.transpose(2, 0, 1), a/255, a.astype(np.int64),
               a.astype(np.uint16)*257, np.dstack([a, np.full((8, 8), 255, np.uint8)])):
-        assert decode(x, 8).equal(chw(a))
-    assert decode(a[..., 0], 8).equal(decode(a[None, ..., 0], 8)) and decode(a[..., 0] > 99, 8).unique().tolist() == [0, 255]
+        assert decode_image(x, 8).equal(chw(a))
+    assert decode_image(a[..., 0], 8).equal(decode_image(a[None, ..., 0], 8)) and decode_image(a[..., 0] > 99, 8).unique().tolist() == [0, 255]
     for wrong, why in ((a/2., 'scale them'), (a[..., :2], '1, 3 or 4 channels'), (a[0, 0], 'axes'), (a-300., 'scale'), (b'', 'got bytes')):
-        with pytest.raises(ValueError, match=why): decode(wrong)
-    with pytest.raises(ValueError, match='size'): decode(a, 0)
+        with pytest.raises(ValueError, match=why): decode_image(wrong)
+    with pytest.raises(ValueError, match='size'): decode_image(a, 0)
 
 def test_an_error_without_a_message(monkeypatch):
     def fail(path): raise MemoryError
     monkeypatch.setattr(module.Image, 'open', fail)
-    with pytest.raises(ValueError, match='^x.png cannot be read: MemoryError$'): decode('x.png')
+    with pytest.raises(ValueError, match='^x.png cannot be read: MemoryError$'): decode_image('x.png')
 
 def test_large_jpegs_are_read_reduced(tmp_path):
     smooth = Image.fromarray(noise(6, 8, 3)).resize((640, 480), Image.Resampling.BICUBIC)
     smooth.save(tmp_path/'x.jpg', quality=95)
     given = Image.open(tmp_path/'x.jpg')
-    assert (decode(tmp_path/'x.jpg', 16).float()-decode(given, 16).float()).abs().mean() < 2
+    assert (decode_image(tmp_path/'x.jpg', 16).float()-decode_image(given, 16).float()).abs().mean() < 2
     assert given.size == (640, 480) # an image that is given stays as it is
 
 # files
@@ -109,7 +109,7 @@ def test_files_in_order_with_the_unreadable_left_out(tmp_path, messages):
     paths.insert(20, tmp_path/'gone.png')
     images, kept = read_files(paths, 8, cache=tmp_path/'cache', on_skip=messages.append)
     assert sorted(set(range(121))-set(kept.tolist())) == [0, 7, 20, 51, 120]
-    assert images.equal(torch.stack([decode(paths[i], 8) for i in kept]))
+    assert images.equal(torch.stack([decode_image(paths[i], 8) for i in kept]))
     assert len(messages) == 1 and messages[0].startswith('skipped 5 of 121 images: ') and 'No such file' in messages[0]
     for p in paths[:5]: p.write_bytes(b'no image')
     read_files(paths, 8, cache=tmp_path/'cache', on_skip=messages.append)
@@ -125,8 +125,8 @@ def test_nothing_readable(tmp_path, capsys):
 
 def test_cache(tmp_path, monkeypatch):
     paths, cache = sorted(write(tmp_path/'x').rglob('*.png')), tmp_path/'cache'
-    calls, really = [], module.decode
-    monkeypatch.setattr(module, 'decode', lambda p, size: calls.append(p) or really(p, size))
+    calls, really = [], module.decode_image
+    monkeypatch.setattr(module, 'decode_image', lambda p, size: calls.append(p) or really(p, size))
     def read(decoded):
         calls.clear()
         images, _ = read_files(paths, 8, cache=cache)
@@ -146,11 +146,11 @@ def test_cache(tmp_path, monkeypatch):
 
 def test_a_file_that_has_become_readable(tmp_path, monkeypatch, messages):
     paths = sorted(write(tmp_path/'x').rglob('*.png'))
-    read, really = partial(read_files, paths, 8, cache=tmp_path/'cache', on_skip=messages.append), module.decode
+    read, really = partial(read_files, paths, 8, cache=tmp_path/'cache', on_skip=messages.append), module.decode_image
     def denied(path, size):
         if path == str(paths[2]): raise ValueError('denied')
         return really(path, size)
-    monkeypatch.setattr(module, 'decode', denied)
+    monkeypatch.setattr(module, 'decode_image', denied)
     assert read()[1].tolist() == [0, 1, 3, 4, 5] and read()[1].tolist() == [0, 1, 3, 4, 5]
     monkeypatch.undo()
     assert read()[1].tolist() == [*range(6)] and messages == ['skipped 1 of 6 images: denied']*2
@@ -160,8 +160,8 @@ def test_interrupted_decoding_leaves_nothing(tmp_path, monkeypatch, error):
     paths = sorted(write(tmp_path/'x', 100).rglob('*.png'))
     def stop(path, size):
         if path == str(paths[150]): raise error
-        return decode(path, size)
-    monkeypatch.setattr(module, 'decode', stop)
+        return decode_image(path, size)
+    monkeypatch.setattr(module, 'decode_image', stop)
     with pytest.raises(error): read_files(paths, 8, cache=tmp_path/'cache')
     assert left(tmp_path/'cache') == []
 
@@ -231,7 +231,7 @@ def test_array_layouts(own):
     for x in (a, t, torch.from_numpy(a), a.transpose(0, 3, 1, 2), frozen, a/255, np.concatenate([a, a[..., :1]*0+255], 3)):
         assert own(x, y).images.equal(t) and own((x, y)).images.equal(t)
     assert own(a[..., 0], y).images.shape == (5, 1, 8, 8) and own(a[..., :1], y).images.shape == (5, 1, 8, 8)
-    assert own(a[:, :6, :, 0], y, size=4).images.equal(torch.stack([decode(x, 4) for x in a[:, :6, :, 0]]))
+    assert own(a[:, :6, :, 0], y, size=4).images.equal(torch.stack([decode_image(x, 4) for x in a[:, :6, :, 0]]))
 
 def test_labels(own):
     x = noise(4, 8, 8)
@@ -301,8 +301,8 @@ def test_arguments(own):
 
 def test_run(tmp_path):
     folder = write(tmp_path/'x', 5)
-    data = partial(own_images, source=folder, size=8, cache=str(tmp_path/'cache'))
-    assert describe(data)['source'] == str(folder)
-    judge = partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1)
-    record = run(data, partial(distill_random, ipc=1), weigh=None, judge=judge, out=tmp_path/'out')
+    data = partial(load_images, source=folder, size=8, cache=str(tmp_path/'cache'))
+    assert to_config(data)['source'] == str(folder)
+    evaluator = partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1)
+    record = run(data, partial(distill_random, ipc=1), weigh=None, evaluate=evaluator, out=tmp_path/'out')
     assert record['data']['held_out'] == .2 and {'all', 'class_0', 'class_1'} == set(record['accuracy'])

@@ -12,23 +12,23 @@ from sklearn.neighbors import KernelDensity
 from torch.func import grad, vmap
 from dd_debias.augment import batch_augment, siamese_augment
 from dd_debias.bias import cmnist, color_digits
-from dd_debias.dfa import dfa_loss, train_dfa, TwoSided
-from dd_debias.distilled import cut_parts
+from dd_debias.dfa import dfa_loss, DisentangledNet, train_dfa
+from dd_debias.distilled import unpack_canvas
 from dd_debias.dm import distill_dm, kernel_distance, mean_distance
 from dd_debias.dsa import class_gradients, distill_dsa, gradient_distance
 from dd_debias.encoder import embed, gsc_loss, train_encoder
-from dd_debias.evaluate import accuracy, by_group, evaluate, interval
+from dd_debias.evaluate import accuracy, confidence_interval, evaluate, group_accuracy
 from dd_debias.groupdro import train_clusterdro, train_groupdro, train_reweighted
 from dd_debias.kde import kde_density, kde_weights
-from dd_debias.lff import Difficulty, gce_loss, train_lff
-from dd_debias.mtt import distill_mtt, expert_trajectories, flat_loss, student_gradient
+from dd_debias.lff import gce_loss, RelativeDifficulty, train_lff
+from dd_debias.mtt import distill_mtt, expert_trajectories, functional_loss, student_gradient
 from dd_debias.nets import AlexNet, ConvNet, LeNet, MLP, ResNet18, Standardized, VGG11
 from dd_debias.pixels import channel_stats, standardize, to_float
-from dd_debias.runtime import load_tensors, seeded, subseed
-from dd_debias.sampling import draw_by_weight, Sampler
+from dd_debias.runtime import derive_seed, load_tensors, seeded
+from dd_debias.sampling import ClassSampler, draw_by_weight
 from dd_debias.selecmix import contradicting_pairs, train_selecmix
 from dd_debias.train import train_classifier
-from dd_debias.weights import mean_one
+from dd_debias.weights import normalize_weights
 
 @pytest.mark.parametrize('variance', [.01, .1, 1.])
 def test_density_is_scikit_learns(variance):
@@ -46,7 +46,7 @@ def test_dm_is_the_plain_loop(sampling, anneal, rates):
     "Equation 2, class by class and step by step, float32 and without blocks"
     train = color_digits()[:200]
     w = torch.rand(200, generator=torch.Generator().manual_seed(1)).double()
-    w = mean_one(w, train.labels)
+    w = normalize_weights(w, train.labels)
     net, steps, batch, ipc, seed = partial(ConvNet, width=16), 3, 5, 2, 0
     losses = []
     syn = distill_dm(*train.xy, w, ipc=ipc, steps=steps, batch=batch, net=net, lr=1., anneal=anneal, seed=seed, sampling=sampling, on_step=lambda i, n, s: losses.append((s['images'].clone(), s['loss'].item())))
@@ -55,10 +55,10 @@ def test_dm_is_the_plain_loop(sampling, anneal, rates):
     s = x[draw_by_weight(train.labels, w, ipc, seed=seed)].clone().requires_grad_()
     velocity = torch.zeros_like(s)
     for step in range(steps):
-        with seeded(subseed(seed, 'dm', step)):
+        with seeded(derive_seed(seed, 'dm', step)):
             psi = net(3, 10, 16)
-            idx = Sampler(train.labels, w if sampling == 'importance' else torch.ones_like(w))(batch)
-        turn, loss = subseed(seed, 'augment', step), 0.
+            idx = ClassSampler(train.labels, w if sampling == 'importance' else torch.ones_like(w))(batch)
+        turn, loss = derive_seed(seed, 'augment', step), 0.
         aug = lambda images, labels: siamese_augment(torch.cat([images, x[:1]]), torch.cat([labels, torch.tensor([9])]), seed=turn)[:-1] # all ten classes have a draw, here too
         for c in range(10):
             factor = w[idx[c]].float()[:, None] if sampling == 'weighted' else 1.
@@ -82,6 +82,7 @@ def test_low_density_finds_conflicting_cmnist(conflict):
 def authors():
     "A network, images, and what the original authors' public code makes of them; the file says which code"
     tensors = load_tensors(Path(__file__).parent/'fixtures/authors.safetensors')[0]
+    tensors = {k.replace('.body.', '.backbone.'): v for k, v in tensors.items()} # the file was made when a network's backbone was its body
     net = ConvNet(3, 3, 16, width=6)
     net.load_state_dict({k.removeprefix('start.'): v for k, v in tensors.items() if k.startswith('start.')})
     return net, tensors
@@ -105,14 +106,14 @@ def test_mtt_is_the_authors(authors):
     net, given = authors
     start, target = (torch.cat([given[f'{k}.{n}'].flatten() for n, _ in net.named_parameters()]) for k in ('start', 'target'))
     syn, labels = given['syn'].flatten(0, 1), torch.arange(3).repeat_interleave(2)
-    loss, for_syn, for_lr = student_gradient(flat_loss(net), start, target, syn, labels, [(torch.arange(6), 0)]*4, torch.tensor(.05))
+    loss, for_syn, for_lr = student_gradient(functional_loss(net), start, target, syn, labels, [(torch.arange(6), 0)]*4, torch.tensor(.05))
     assert close(loss, given['mtt_loss']) and close(for_syn, given['mtt_gradient'].flatten(0, 1)) and close(for_lr, given['mtt_lr_gradient'])
 
 @pytest.mark.parametrize('net', [MLP, LeNet, AlexNet, VGG11, ResNet18])
 def test_any_network_can_be_matched(net):
     "Second derivatives of pooling and norms, with augmentation, against the usual code, which keeps the graph of all steps"
     with seeded(0): model, x = net(3, 2, 16).double(), torch.rand(4, 3, 16, 16).double()
-    y, alpha, loss = torch.tensor([0, 0, 1, 1]), torch.tensor(.01).double(), flat_loss(model)
+    y, alpha, loss = torch.tensor([0, 0, 1, 1]), torch.tensor(.01).double(), functional_loss(model)
     theta = torch.cat([p.detach().flatten() for p in model.parameters()])
     target = theta+.01*torch.randn(theta.shape, generator=torch.Generator().manual_seed(0)).double()
     batches = [(torch.arange(4), 5), (torch.tensor([3, 0]), 9)]
@@ -125,7 +126,7 @@ def test_any_network_can_be_matched(net):
 
 DISTILLERS = {
     'dm': partial(distill_dm, steps=2, batch=9), 'kernel': partial(distill_dm, steps=2, batch=9, distance=kernel_distance), 'dsa': partial(distill_dsa, rounds=1, outer=2, inner=1, batch=9),
-    'mtt': partial(distill_mtt, steps=2, lr=1., lr_lr=0., student_steps=2, latest=1, experts=partial(expert_trajectories, epochs=1, steps=2, batch=9))}
+    'mtt': partial(distill_mtt, steps=2, lr=1., lr_lr=0., syn_steps=2, max_start_epoch=1, experts=partial(expert_trajectories, epochs=1, steps=2, batch=9))}
 
 any_set = pytest.mark.parametrize('channels,size,sizes', [(1, 24, (5, 1, 7)), (3, 8, (3, 30)), (4, 16, (4,)*11)])
 
@@ -160,25 +161,25 @@ def test_canvases_are_their_parts(distance):
     "A step with four parts in an image has the loss of four times as many images, cut from it"
     train, canvas = color_digits()[:300], torch.randn(10, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     losses = []
-    for images, how in ((canvas, dict(ipc=1, parts=2)), (cut_parts(canvas, 2), dict(ipc=4))):
+    for images, how in ((canvas, dict(ipc=1, factor=2)), (unpack_canvas(canvas, 2), dict(ipc=4))):
         distill_dm(*train.xy, steps=1, batch=9, net=partial(ConvNet, width=8), distance=distance, **how,
-                   start=dict(images=images, velocity=torch.zeros_like(images), step=0), on_step=lambda i, n, s: losses.append(s['loss']))
+                   resume_from=dict(images=images, velocity=torch.zeros_like(images), step=0), on_step=lambda i, n, s: losses.append(s['loss']))
     assert torch.isclose(*losses, rtol=1e-5)
 
 def test_experts_are_plain_sgd():
     "Weighted draws, and each expert of a stack as if it were alone; a GPU takes the stack's gradients by vmap, which gives the same"
     train = color_digits()[:100]
-    w = mean_one(torch.rand(100, generator=torch.Generator().manual_seed(1)), train.labels)
+    w = normalize_weights(torch.rand(100, generator=torch.Generator().manual_seed(1)), train.labels)
     net, steps, batch, lr, seed = partial(ConvNet, width=4), 2, 70, .1, 3
-    paths = expert_trajectories(*train.xy, w, seed=seed, experts=2, together=2, epochs=1, steps=steps, batch=batch, lr=lr, net=net)
-    x, sampler = standardize(train.images, channel_stats(train.images, w)), Sampler(torch.zeros_like(train.labels), w)
+    paths = expert_trajectories(*train.xy, w, seed=seed, experts=2, stack_size=2, epochs=1, steps=steps, batch=batch, lr=lr, net=net)
+    x, sampler = standardize(train.images, channel_stats(train.images, w)), ClassSampler(torch.zeros_like(train.labels), w)
     for expert, path in enumerate(paths):
-        with seeded(subseed(seed, 'experts', expert)):
+        with seeded(derive_seed(seed, 'experts', expert)):
             model = net(3, 10, 16)
             for _ in range(steps):
                 idx = sampler(batch)[0]
                 images, labels = batch_augment(x[idx], seed=int(torch.randint(2**31, ()))), train.labels[idx]
-                theta, loss = torch.nn.utils.parameters_to_vector(model.parameters()).detach(), flat_loss(model)
+                theta, loss = torch.nn.utils.parameters_to_vector(model.parameters()).detach(), functional_loss(model)
                 by_vmap = vmap(grad(loss))(theta[None], images[None], labels[None])[0]
                 gradient = torch.cat([g.flatten() for g in torch.autograd.grad(F.cross_entropy(model(images), labels), list(model.parameters()))])
                 assert close(by_vmap, gradient)
@@ -191,18 +192,18 @@ def trainers():
     return load_tensors(Path(__file__).parent/'fixtures/trainers.safetensors')[0]
 
 def test_lff_is_the_authors(trainers):
-    labels, difficulty = trainers['labels'], Difficulty(trainers['labels'])
+    labels, difficulty = trainers['labels'], RelativeDifficulty(trainers['labels'])
     plain = partial(F.cross_entropy, reduction='none')
     for i, idx in enumerate(trainers['batches']):
         b, d = (trainers[k][i].requires_grad_() for k in ('lff_b', 'lff_d'))
         y = labels[idx]
-        difficulty.note(idx, plain(b, y), plain(d, y))
+        difficulty.update(idx, plain(b, y), plain(d, y))
         loss = (difficulty.weights(idx)*plain(d, y)+gce_loss(b, y)).mean()
         assert close(loss, trainers['lff_loss'][i]) and close(torch.stack(torch.autograd.grad(loss, [b, d])), trainers['lff_gradient'][i])
 
 def test_dfa_is_the_authors(trainers):
-    labels, difficulty = trainers['labels'], Difficulty(trainers['labels'])
-    model = TwoSided(*(Standardized(MLP(3, 3, 8, width=5), torch.zeros(3), torch.ones(3)) for _ in range(2))).double()
+    labels, difficulty = trainers['labels'], RelativeDifficulty(trainers['labels'])
+    model = DisentangledNet(*(Standardized(MLP(3, 3, 8, width=5), torch.zeros(3), torch.ones(3)) for _ in range(2))).double()
     for side, head in zip((model.intrinsic, model.bias), trainers['dfa_heads']):
         side.net.head.weight.data, side.net.head.bias.data = head[:, :-1], head[:, -1]
     for i, idx in enumerate(trainers['batches']):
@@ -224,21 +225,19 @@ class Double(torch.nn.Module):
     def forward(self, x): return self.inner(x.double())
 
 @pytest.mark.parametrize('net,sampling', [(partial(ConvNet, width=8), 'importance'), *((n, 'weighted') for n in (partial(ConvNet, width=8), MLP, LeNet, AlexNet, VGG11, ResNet18))])
-def test_a_stack_is_its_networks(net, sampling, monkeypatch):
+def test_a_stack_is_its_networks(net, sampling):
     "Each network of a stack is what it would be if trained by itself, within rounding"
-    monkeypatch.setattr('dd_debias.nets.half', lambda device: nullcontext())
     images, labels = color_digits()[:12].images, torch.arange(12)%3
-    w = mean_one(torch.rand(12, generator=torch.Generator().manual_seed(1)), labels)
-    quick = partial(train_classifier, images, labels, w, net=partial(Double, net), epochs=1, batch=6, sampling=sampling)
+    w = normalize_weights(torch.rand(12, generator=torch.Generator().manual_seed(1)), labels)
+    quick = partial(train_classifier, images, labels, w, net=partial(Double, net), epochs=1, batch=6, sampling=sampling, bf16=False)
     for alone, stacked in zip([quick(seed=s) for s in (3, 4)], quick(seeds=(3, 4))):
         assert all(close(b, a) for a, b in zip(alone.parameters(), stacked.parameters()))
 
-def test_evaluate_together(monkeypatch):
+def test_evaluate_stacked():
     "The same rows, in the same order"
-    monkeypatch.setattr('dd_debias.nets.half', lambda device: nullcontext())
     train, test = color_digits()[:100], color_digits(split='test')
-    judge = partial(evaluate, train, test, train=partial(train_classifier, net=MLP, epochs=3), networks=3)
-    assert (judge(together=True)-judge(together=False)).abs().max().max() < 1
+    evaluator = partial(evaluate, train, test, train=partial(train_classifier, net=MLP, epochs=3), networks=3, bf16=False)
+    assert (evaluator(stacked=True)-evaluator(stacked=False)).abs().max().max() < 1
 
 def test_groups_are_counted():
     "Accuracy of every group, and how far they are apart, counted by a plain loop"
@@ -247,27 +246,25 @@ def test_groups_are_counted():
     with torch.no_grad(): right = model(test.images).argmax(1) == test.labels
     naive = [[100*sum(r for r, y, b in zip(right.tolist(), test.labels, test.bias) if (y, b) == (c, g))/int(((test.labels == c) & (test.bias == g)).sum())
               for g in range(10)] for c in range(10)]
-    assert torch.allclose(by_group(right, test), torch.tensor(naive).double())
+    assert torch.allclose(group_accuracy(right, test), torch.tensor(naive).double())
     row, spread = accuracy(model, test), [max(g)-min(g) for g in naive]
     assert row['worst_group'] == pytest.approx(min(map(min, naive))) and row['deo_max'] == pytest.approx(max(spread)) and row['deo_mean'] == pytest.approx(sum(spread)/10)
 
 def test_interval_is_students():
     seeds = [pd.DataFrame({'all': a}) for a in ([80., 82, 84], [90., 91, 92], [70., 71, 72])]
-    found, means = interval(*seeds, level=.9).loc['all'], torch.tensor([82., 91, 71])
+    found, means = confidence_interval(*seeds, level=.9).loc['all'], torch.tensor([82., 91, 71])
     low, high = student.interval(.9, 2, means.mean(), means.std()/3**.5)
     assert found.low == pytest.approx(low, rel=1e-5) and found.high == pytest.approx(high, rel=1e-5) and found.networks == 9
 
-def test_groupdro_is_the_plain_loop(monkeypatch):
+def test_groupdro_is_the_plain_loop():
     "Sagawa et al., algorithm 1, group by group"
-    monkeypatch.setattr('dd_debias.nets.half', lambda device: nullcontext())
-    monkeypatch.setattr('dd_debias.groupdro.half', lambda device: nullcontext())
     train, net, rate, seed = color_digits()[:60], partial(ConvNet, width=4), .5, 2
     w = torch.ones(60)
-    model = train_groupdro(*train.xy, bias=train.bias, seed=seed, net=net, rate=rate, epochs=1, batch=20)
+    model = train_groupdro(*train.xy, bias=train.bias, seed=seed, net=net, rate=rate, epochs=1, batch=20, bf16=False)
     stats = channel_stats(train.images, w)
     groups = sorted({(y, b) for y, b in zip(train.labels.tolist(), train.bias.tolist())})
     member = torch.tensor([groups.index(g) for g in zip(train.labels.tolist(), train.bias.tolist())])
-    with seeded(subseed(seed, 'groupdro')):
+    with seeded(derive_seed(seed, 'groupdro')):
         naive = net(3, 10, 16)
         order = (1/member.bincount()[member].float()).multinomial(60, replacement=True)
     opt, q = torch.optim.Adam(naive.parameters(), lr=.001), torch.ones(len(groups))/len(groups)

@@ -5,24 +5,24 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from dd_debias.bias import assign_bias, cmnist, color_digits
 from dd_debias.cli import main
-from dd_debias.config import CHANGED, configuration, describe
+from dd_debias.config import CHANGED, to_config
 from dd_debias.coresets import distill_random
 from dd_debias.dataset import BiasedDataset
 from dd_debias.distilled import export, load, save
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import train_encoder
-from dd_debias.evaluate import evaluate, interval
+from dd_debias.evaluate import confidence_interval, evaluate
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import cluster_weights, group_weights, weigh_groups
-from dd_debias.image_folder import own_images
+from dd_debias.image_folder import load_images
 from dd_debias.kde import kde_density, kde_weights
 from dd_debias.mtt import distill_mtt, expert_trajectories
 from dd_debias.nets import ConvNet, MLP
 from dd_debias.paper import SETS
-from dd_debias.records import read_records, run_name, table
-from dd_debias.run import claimed, run, sweep
-from dd_debias.runtime import atomic, Checkpoint
+from dd_debias.records import read_records, run_config, run_name, table
+from dd_debias.run import run, run_lock, sweep
+from dd_debias.runtime import atomic_write, Checkpoint
 from dd_debias.sources import mnist
 from dd_debias.train import train_classifier
 
@@ -58,7 +58,7 @@ def of_digits(out, **how):
     "A small run, and its folder"
     narrow = partial(ConvNet, width=8)
     parts = color_digits, partial(distill_dm, ipc=2, steps=60, batch=8, net=narrow), None, partial(evaluate, networks=1, train=partial(train_classifier, net=narrow, epochs=5))
-    return partial(run, *parts, out=out, **how), Path(out)/run_name(configuration(*parts, 0))
+    return partial(run, *parts, out=out, **how), Path(out)/run_name(run_config(*parts, 0))
 
 def test_a_sweep_out_of_time_goes_on(tmp_path):
     one, folder = of_digits(tmp_path)
@@ -71,7 +71,7 @@ def test_a_sweep_out_of_time_goes_on(tmp_path):
 
 def test_two_sweeps_share_the_work(tmp_path):
     one, folder = of_digits(tmp_path)
-    with claimed(folder):
+    with run_lock(folder):
         with pytest.raises(BlockingIOError, match='another process; wait'): one()
         assert sweep([one]) == []
     assert not folder.exists() # nothing came of it
@@ -95,7 +95,7 @@ def test_resume_at_every_step():
     tiny = partial(distill_dm, *train.xy, ipc=1, steps=5, batch=4, net=partial(ConvNet, width=8))
     states = []
     whole = tiny(on_step=lambda step, steps, state: states.append(dict(images=state['images'].clone(), velocity=state['velocity'].clone(), step=step)))
-    for state in states: assert tiny(start=state).images.equal(whole.images)
+    for state in states: assert tiny(resume_from=state).images.equal(whole.images)
 
 few = color_digits()[:100]
 features = torch.nn.functional.normalize(torch.randn(100, 8, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -130,22 +130,22 @@ WRONG = {
     'ipc of trajectories': (lambda: distill_mtt(*few.xy, ipc=2.), 'ipc must be a positive number'),
     'sampling of gradients': (lambda: distill_dsa(*few.xy, sampling='none'), 'sampling must be'),
     'weights of trajectories': (lambda: distill_mtt(*few.xy, -torch.ones(100)), 'weights must be finite and non-negative'),
-    'experts of another net': (lambda: distill_mtt(*few.xy, latest=1, experts=lambda *a, net, **kw: short(*a, net=MLP, **kw), **small), 'train them with the same net'),
-    'experts too short': (lambda: distill_mtt(*few.xy, latest=2, experts=short, **small), '1 epochs are too few to go 1 ahead'),
-    'ahead': (lambda: distill_mtt(*few.xy, ahead=0, experts=short, **small), 'ahead must be at least 1'),
+    'experts of another net': (lambda: distill_mtt(*few.xy, max_start_epoch=1, experts=lambda *a, net, **kw: short(*a, net=MLP, **kw), **small), 'train them with the same net'),
+    'experts too short': (lambda: distill_mtt(*few.xy, max_start_epoch=2, experts=short, **small), '1 epochs are too few to go 1 ahead'),
+    'expert_epochs': (lambda: distill_mtt(*few.xy, expert_epochs=0, experts=short, **small), 'expert_epochs must be at least 1'),
     'split': (lambda: color_digits(split='val'), 'split must be'),
     'severity': (lambda: color_digits(severity=9), 'severity must be 1 to 5'),
     'int32 labels': (lambda: train_classifier(few.images, few.labels.int()), r'labels.long\(\)'),
     'oblong images': (lambda: train_encoder(few.images[..., :8], few.labels), 'images must be square'),
     'meta device': (lambda: distill_dm(few.images.to('meta'), few.labels), 'images are on meta and labels on cpu'),
-    'lambda': (lambda: describe(lambda images: images), 'cannot be recorded; define it with def'),
-    'sampling of a trainer': (lambda: train_classifier(*few.xy, sampling='none', net=MLP), "sampling must be 'weighted' or 'importance'"),
+    'lambda': (lambda: to_config(lambda images: images), 'cannot be recorded; define it with def'),
+    'sampling of a trainer': (lambda: train_classifier(*few.xy, sampling='none', net=MLP), "sampling must be 'importance' or 'weighted'"),
     'stack with buffers': (lambda: train_classifier(*few.xy, seeds=(0, 1), net=with_batch_norm), 'train with one seed at a time'),
     'bias too short': (lambda: train_groupdro(*few.xy, bias=few.bias[:5]), 'bias must be one number per sample'),
     'oracle without bias': (lambda: evaluate(distill_random(*few.xy, ipc=1), few, train=train_groupdro), 'train_groupdro needs a set whose bias is known'),
-    'together': (lambda: evaluate(few, few, train=train_groupdro, together=True), 'together: train_groupdro trains one network at a time'),
-    'no scores': (lambda: interval(), 'scores: give the result of evaluate'),
-    'no such argument': (lambda: describe(partial(distill_dm, ipcs=3)), "takes no argument 'ipcs'"),
+    'stacked': (lambda: evaluate(few, few, train=train_groupdro, stacked=True), 'stacked: train_groupdro trains one network at a time'),
+    'no scores': (lambda: confidence_interval(), 'scores: give the result of evaluate'),
+    'no such argument': (lambda: to_config(partial(distill_dm, ipcs=3)), "takes no argument 'ipcs'"),
 }
 
 @pytest.mark.parametrize('name', WRONG)
@@ -166,9 +166,9 @@ short = partial(expert_trajectories, experts=1, epochs=1, steps=2, batch=8)
 TOO_LONG = {
     'dm': (lambda **kw: distill_dm(*few.xy, ipc=1, steps=60, batch=4, lr=1e30, net=MLP, **kw), 'lower lr'),
     'dsa': (lambda **kw: distill_dsa(*few.xy, rounds=1, outer=9, inner=1, lr=1e38, batch=4, **small, **kw), 'lower lr .* or lr_net'),
-    'mtt': (lambda **kw: distill_mtt(*few.xy, student_lr=1e30, latest=1, experts=short, **small, **kw), 'at step 1; lower lr .* lr_lr .* or student_lr'),
-    'mtt lr_lr': (lambda **kw: distill_mtt(*few.xy, lr=1., lr_lr=1e9, latest=1, experts=short, **small, **kw), 'lower lr .* lr_lr'),
-    'expert': (lambda **kw: distill_mtt(*few.xy, latest=1, experts=partial(short, lr=1e30), **small, **kw), 'an expert is no longer finite after epoch 1; lower lr')}
+    'mtt': (lambda **kw: distill_mtt(*few.xy, syn_lr=1e30, max_start_epoch=1, experts=short, **small, **kw), 'at step 1; lower lr .* lr_lr .* or syn_lr'),
+    'mtt lr_lr': (lambda **kw: distill_mtt(*few.xy, lr=1., lr_lr=1e9, max_start_epoch=1, experts=short, **small, **kw), 'lower lr .* lr_lr'),
+    'expert': (lambda **kw: distill_mtt(*few.xy, max_start_epoch=1, experts=partial(short, lr=1e30), **small, **kw), 'an expert is no longer finite after epoch 1; lower lr')}
 
 @pytest.mark.parametrize('name', TOO_LONG)
 def test_a_step_too_long_stops(name, tmp_path):
@@ -237,7 +237,7 @@ def test_full_disk(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, soft[1]))
     try:
         with pytest.raises(OSError, match='free some space or choose another folder'): save(syn, tmp_path/'syn.safetensors')
-        with pytest.raises(OSError, match='free some space'), atomic(tmp_path/'a.bin') as f: f.write_bytes(b'0'*5000)
+        with pytest.raises(OSError, match='free some space'), atomic_write(tmp_path/'a.bin') as f: f.write_bytes(b'0'*5000)
     finally: resource.setrlimit(resource.RLIMIT_FSIZE, soft)
     assert not left(tmp_path)
 
@@ -254,21 +254,21 @@ def unlabelled_digits(split='train', *, seed=0): return BiasedDataset(*color_dig
 
 def test_unknown_bias(tmp_path):
     "Everything but the judge's groups works; an oracle is refused before anything is computed"
-    record = run(unlabelled_digits, partial(distill_random, ipc=1), judge=partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1), out=tmp_path)
+    record = run(unlabelled_digits, partial(distill_random, ipc=1), evaluate=partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1), out=tmp_path)
     assert record['conflict_share'] is None and set(record['accuracy']) == {'all', *(f'class_{c}' for c in range(10))}
     with pytest.raises(ValueError, match='needs a set whose bias is known'): run(unlabelled_digits, weigh=weigh_groups, out=tmp_path/'no')
     assert not (tmp_path/'no').exists()
 
 def test_an_oracle_among_trainers(tmp_path):
     "The judge gives it the bias of the set it trains on, and of nothing that is synthetic"
-    judge = partial(evaluate, train=partial(train_groupdro, epochs=1, net=MLP), networks=1)
-    record = run(color_digits, None, None, judge, out=tmp_path)
-    assert record['name'].startswith('color_digits-c0.05-plain-full-s0-') and 'bias' not in record['judge']['train'] and len(record['accuracy']['deo_max']) == 1
-    with pytest.raises(ValueError, match='needs a set whose bias is known'): run(color_digits, partial(distill_random, ipc=1), None, judge, out=tmp_path)
+    evaluator = partial(evaluate, train=partial(train_groupdro, epochs=1, net=MLP), networks=1)
+    record = run(color_digits, None, None, evaluator, out=tmp_path)
+    assert record['name'].startswith('color_digits-c0.05-plain-full-s0-') and 'bias' not in record['evaluate']['train'] and len(record['accuracy']['deo_max']) == 1
+    with pytest.raises(ValueError, match='needs a set whose bias is known'): run(color_digits, partial(distill_random, ipc=1), None, evaluator, out=tmp_path)
 
 def test_other_runs_are_not_averaged(tmp_path):
     "Records of one cell that differ in more than the seed are not pooled"
-    quick = partial(run, partial(color_digits, conflict=.05), weigh=None, out=tmp_path, judge=partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1))
+    quick = partial(run, partial(color_digits, conflict=.05), weigh=None, out=tmp_path, evaluate=partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1))
     for augment in ('', 'crop'): quick(partial(distill_random, ipc=1, augment=augment))
     with pytest.raises(ValueError, match='differ in distill.augment'): table(read_records(tmp_path))
     assert len(table(read_records(tmp_path), index=['distill.augment'])) == 2
@@ -277,21 +277,21 @@ painted_with = [0]
 def repainted(split='train', *, seed=0): return color_digits(split=split, seed=painted_with[0])[:200]
 def stopped(data, test, *, seed, on_step): raise KeyboardInterrupt
 
-@pytest.mark.parametrize('name', ['share', 'start', 'together', 'stats', 'split', 'devices', 'root', 'cache'])
+@pytest.mark.parametrize('name', ['shard', 'resume_from', 'stacked', 'stats', 'split', 'devices', 'root', 'cache'])
 def test_what_a_function_of_ones_own_is_given_is_recorded(name, tmp_path, monkeypatch):
     "whatever the name: these mean something else in the package"
     (tmp_path/'mine.py').write_text(f'def weigh_mine(images, labels, *, {name}=.5, seed): ...')
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, 'mine', raising=False)
     f = importlib.import_module('mine').weigh_mine
-    assert describe(partial(f, **{name: .1}))[name] == .1
-    assert describe(partial(f, **{name: .1})) != describe(partial(f, **{name: .9}))
+    assert to_config(partial(f, **{name: .1}))[name] == .1
+    assert to_config(partial(f, **{name: .1})) != to_config(partial(f, **{name: .9}))
 
 def test_what_is_fixed_is_recorded():
     "An argument that a run would give is part of a function in which a partial has fixed it; tensors cannot be recorded, so they are refused"
-    assert describe(partial(distill_dm, share=(0, 2)))['share'] == [0, 2] and 'share' not in describe(distill_dm)
+    assert to_config(partial(distill_dm, shard=(0, 2)))['shard'] == [0, 2] and 'shard' not in to_config(distill_dm)
     with pytest.raises(ValueError, match='stats: Tensor cannot be recorded'):
-        describe(partial(train_classifier, stats=(torch.zeros(3), torch.ones(3))))
+        to_config(partial(train_classifier, stats=(torch.zeros(3), torch.ones(3))))
 
 @pytest.fixture
 def release(monkeypatch):
@@ -307,8 +307,8 @@ def release(monkeypatch):
 
 def test_an_added_option_loses_no_record(release, tmp_path, monkeypatch):
     "and a default that changes makes another run of the old record"
-    judge = partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1)
-    def recorded(distill): return run(color_digits, distill, None, judge, out=tmp_path)['name']
+    evaluator = partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1)
+    def recorded(distill): return run(color_digits, distill, None, evaluator, out=tmp_path)['name']
     first = recorded(release(''))
     assert recorded(release('rate=1.,')) == first and len(read_records(tmp_path)) == 1
     chosen = recorded(partial(release('rate=1.,'), rate=2.))
@@ -330,7 +330,7 @@ def test_export_does_not_mix(tmp_path):
     images, labels = torch.randint(0, 255, (24, 3, 8, 8), dtype=torch.uint8), torch.arange(24)%12
     syn = distill_random(images, labels, ipc=2)
     export(syn, tmp_path)
-    back = own_images(tmp_path/'images', size=8, cache=tmp_path/'cache')
+    back = load_images(tmp_path/'images', size=8, cache=tmp_path/'cache')
     assert back.labels.equal(syn.labels) and back.classes[2] == '02'
     with pytest.raises(ValueError, match='is there already'): export(syn, tmp_path)
 

@@ -1,18 +1,17 @@
-"""What the judge costs, what other networks make of a set, and what the sets themselves show. Adds lines to results/judge.jsonl, across.jsonl and shown.jsonl.
+"""What evaluation costs, what other networks make of a set, and what the sets themselves show. Adds lines to results/evaluation.jsonl, across.jsonl and shown.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/judge.py        # twenty networks on a hundred images, as one stack and one after the other
-    DD_DEBIAS_DATA=.data python benchmarks/judge.py across # six architectures on the recorded sets, an hour on one core
-    DD_DEBIAS_DATA=.data python benchmarks/judge.py shown  # how many images of the recorded sets show another class's colour"""
-import contextlib, sys, time
+    DD_DEBIAS_DATA=.data python benchmarks/evaluation.py        # twenty networks on a hundred images, as one stack and one after the other
+    DD_DEBIAS_DATA=.data python benchmarks/evaluation.py across # six architectures on the recorded sets, an hour on one core
+    DD_DEBIAS_DATA=.data python benchmarks/evaluation.py shown  # how many images of the recorded sets show another class's colour"""
+import sys, time
 from functools import partial
 import torch
-import dd_debias.nets
 from dd_debias.bias import cmnist
 from dd_debias.distilled import load
-from dd_debias.evaluate import bias_reader, conflict_shown, evaluate_across
+from dd_debias.evaluate import conflict_rate, evaluate_across, train_bias_classifier
 from dd_debias.nets import ConvNet, LeNet, MLP
 from dd_debias.paper import cells, load_cell
-from dd_debias.train import train_classifier
+from dd_debias.train import stack_models, train_classifier
 from recorded import RESULTS, add
 
 STEPS = 3
@@ -35,13 +34,13 @@ def cost(networks=20):
             f(STEPS)
             if device == 'cuda': torch.cuda.synchronize()
             return time.perf_counter()-clock
-        stack, alone = (lambda e: train(seeds=seeds, epochs=e)), (lambda e: [train(seed=s, epochs=e) for s in seeds])
-        stack_seconds, alone_seconds = seconds(stack), seconds(alone)
-        autocast, dd_debias.nets.half = dd_debias.nets.half, lambda device: contextlib.nullcontext() # in float32
-        pairs = list(zip(stack(1), alone(1)))
+        def as_stack(epochs, **options): return train(seeds=seeds, epochs=epochs, **options)
+        def alone(epochs, **options): return [train(seed=s, epochs=epochs, **options) for s in seeds]
+        stack_seconds = seconds(as_stack)
+        alone_seconds = seconds(alone)
+        pairs = list(zip(as_stack(1, bf16=False), alone(1, bf16=False), strict=True))
         with torch.no_grad(): apart = max(((a(test.images)-b(test.images)).norm()/b(test.images).norm()).item() for a, b in pairs)
-        dd_debias.nets.half = autocast
-        add('judge.jsonl', dict(net=name, networks=networks, images=len(syn), steps=STEPS, alone_seconds=round(alone_seconds, 2), stack_seconds=round(stack_seconds, 2),
+        add('evaluation.jsonl', dict(net=name, networks=networks, images=len(syn), steps=STEPS, alone_seconds=round(alone_seconds, 2), stack_seconds=round(stack_seconds, 2),
                                 ratio=round(alone_seconds/stack_seconds, 2), apart=apart), device)
 
 def across():
@@ -52,8 +51,8 @@ def across():
             add('across.jsonl', dict(set=name, net=net, epochs=300, **{k: rows[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')}))
 
 def shown():
-    reader, right = bias_reader(cmnist(split='test'))
+    reader, right = train_bias_classifier(cmnist(split='test'))
     for path in sorted(RESULTS.glob('**/cmnist-c0.05-*/distilled.safetensors')):
-        add('shown.jsonl', dict(name=path.parent.name, shown=round(conflict_shown(load(path), reader), 3), reader_percent=round(right, 1)))
+        add('shown.jsonl', dict(name=path.parent.name, shown=round(conflict_rate(load(path), reader), 3), reader_percent=round(right, 1)))
 
 if __name__ == '__main__': dict(across=across, shown=shown).get(sys.argv[-1], cost)()
