@@ -1,268 +1,264 @@
-"The same functions, as commands. Their options are the functions' own arguments, read off their signatures."
-import argparse, importlib, inspect, os, pkgutil, re, shlex, subprocess, sys
-from functools import partial
+# mypy: disable-error-code="valid-type, attr-defined"
+"""The commands of `dd-debias`. Their options are the arguments of the package's functions, read off the signatures."""
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator
+from functools import partial, wraps
 from pathlib import Path
 from textwrap import fill
+from typing import Annotated, Any, Literal
+
 import pandas as pd
 import torch
+from cyclopts import App, CycloptsError, Group, Parameter
+from rich.console import Console
+
 import dd_debias
-from dd_debias.audit import audit, summarize
-from dd_debias.dataset import BiasedDataset
-from dd_debias.demo import demo
-from dd_debias.distilled import export, load
-from dd_debias.evaluate import evaluate
-from dd_debias.paper import cell_command, cells, METHODS, SETS, sweep_cells
-from dd_debias.recipes import apply_recipe, RECIPES
-from dd_debias.run import run
-from dd_debias.runtime import accepted_kwargs, check_device, progress_bar
 
-def functions(
-    part:str, # 'data', 'weigh', 'distill' or 'train'
-)->dict: # short name -> function
-    "The package's functions for one part of a run"
-    found = {}
-    for m in pkgutil.iter_modules(dd_debias.__path__):
-        if m.name[0] == '_' or m.name == 'cli': continue
-        module = importlib.import_module(f'dd_debias.{m.name}')
-        for name in getattr(module, '__all__', []):
-            f = getattr(module, name)
-            if not inspect.isfunction(f): continue
-            asks, takes = inspect.signature(f).parameters, {'images'} if part == 'weigh' else {'images', 'weights'}
-            alone = all(p.default is not p.empty for p in asks.values())
-            if part == 'data' and alone and f.__annotations__.get('return') is BiasedDataset: found[name] = f
-            if name.startswith(part+'_') and takes <= set(asks):
-                found[name.removeprefix(part+'_')] = f
-    return found
+from ._discover import find, functions, import_name
+from .audit import audit, summarize
+from .demo import demo
+from .distilled import export, load
+from .evaluate import evaluate
+from .paper import METHODS, SETS, cell_command, cells, sweep_cells
+from .recipes import apply_recipe
+from .run import run
+from .runtime import accepted_kwargs, check_device, progress_bar
 
-def by_name(
-    module:str, # where to look
-    name:str, # a function there, or another's as module:function
-):
-    "A function by name. Raises ValueError if there is none"
-    home, _, attribute = name.rpartition(':')
-    if os.getcwd() not in sys.path: sys.path.insert(0, os.getcwd()) # a console script does not look here by itself
-    try: return getattr(importlib.import_module(home or module), attribute)
-    except (ImportError, AttributeError) as e:
-        raise ValueError(f'{name} cannot be imported ({e}); '
-                         'write module:function, the module in this folder or installed') from e
+__all__ = ['main']
 
-def find(
-    part:str,
-    name:str, # a short name, or module:function
-):
-    "A function by name. Raises ValueError with the names there are"
-    if ':' in name: return by_name('', name)
-    known = functions(part)
-    if name not in known:
-        raise ValueError(f"{part}: no {name!r}; choose one of {', '.join(known)}, or write module:function")
-    return known[name]
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
-def comments(
-    f,
-)->dict: # parameter -> the comment beside it
-    "What the source says of each parameter"
+# ---- options from signatures
+
+def _comments(f:Callable)->dict[str, str]:
+    "The comment beside each parameter in the source"
     signature = re.split(r'^\)', inspect.getsource(f), maxsplit=1, flags=re.M)[0]
     return dict(re.findall(r'^\s+(\w+)\s*[:=,].*?#\s*(.*)$', signature, re.M))
 
-def add_options(
-    group, # of an argparse parser
-    part:str, # options are called --part.name
-    f, # the function or partial whose keyword arguments they are
-    short:set, # names that no other part has: --name will do
-):
-    "An option for each keyword argument that a number, a word, a yes or no, or the name of a function can set"
-    said = comments(getattr(f, 'func', f))
+def _shown(default:Any)->str:
+    "A default as the help shows it: a function by its name, a partial with what it fixes"
+    if default == '': return 'none'
+    if not callable(default): return str(default)
+    fixed = [f'{name}={value}' for name, value in getattr(default, 'keywords', {}).items()]
+    name = getattr(default, 'func', default).__name__
+    return f"{name}({', '.join(fixed)})" if fixed else name
+
+def _annotation(default:Any, annotation:Any)->tuple[Any, dict]|None:
+    "The type of an option and how to read it; None for what cannot be written on a command line"
+    if callable(default):
+        home = getattr(default, 'func', default).__module__
+        return Any, dict(converter=lambda kind, tokens: import_name(tokens[0].value, home))
+    for kind in (bool, int, float, str):
+        if annotation in (kind, kind|None): return annotation, {}
+    return None
+
+def _options(part:str, f:partial, count:Callable)->Iterator[inspect.Parameter]:
+    """An option --part.name for each argument of `f` that a number, a word, a switch or a function's name can set,
+    which is also called --name where no other part has one of that name"""
+    doc = (f.func.__doc__ or '').partition('. Raises')[0]
+    group = Group(f'{part}: {f.func.__name__}', help=doc)
+    comments = _comments(f.func)
     for name, p in inspect.signature(f, eval_str=True).parameters.items():
-        annotation = type(p.default) if p.annotation is p.empty else p.annotation
-        kind = next((t for t in (bool, int, float, str) if annotation in (t, t|None)), None)
-        if p.default is p.empty or not (kind or callable(p.default)) or name in ('seed', 'split', 'train'): continue
-        flags = [f'--{p}{name}'.replace('_', '-') for p in ([''] if name in short else [])+[part+'.']]
-        bare, fixed = getattr(p.default, 'func', p.default), getattr(p.default, 'keywords', {}) # of a partial, or itself
-        default = getattr(bare, '__name__', bare)
-        if fixed: default += f"({', '.join(f'{k}={v}' for k, v in fixed.items())})"
-        def named(text, home=getattr(bare, '__module__', '')):
-            try: return by_name(home, text)
-            except ValueError as e: raise argparse.ArgumentTypeError(e) from e
-        if callable(p.default): how = dict(type=named, metavar='name')
-        elif kind is bool: how = dict(action=argparse.BooleanOptionalAction)
-        else: how = dict(type=kind, metavar=kind.__name__)
-        help = said.get(name, '')+('' if p.default is None else f" [{'none' if default == '' else default}]")
-        group.add_argument(*flags, dest=f'{part}.{name}', default=argparse.SUPPRESS, help=help.replace('%', '%%'), **how)
+        if p.default is p.empty or name in ('seed', 'split', 'train'): continue
+        read = _annotation(p.default, type(p.default) if p.annotation is p.empty else p.annotation)
+        if read is None: continue
+        kind, how = read
+        flags = [f'--{part}.{name}'.replace('_', '-')]
+        if count(name) == 1: flags.insert(0, f'--{name}'.replace('_', '-'))
+        shown = False if p.default is None else _shown
+        text = comments.get(name, '')
+        option = Annotated[kind, Parameter(name=flags, group=group, help=text, show_default=shown, **how)]
+        yield inspect.Parameter(f'{part}__{name}', p.KEYWORD_ONLY, default=p.default, annotation=option)
 
-class Formatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog):
-        width = min(120, max(80, int(os.environ.get('COLUMNS', 100))))
-        super().__init__(prog, max_help_position=34, width=width)
+def _named(recipe:str, names:dict[str, str], optional:Collection[str]=())->dict[str, partial]:
+    "The functions that are called so, with the recipe's arguments; without the optional parts that are called none"
+    names = {part: name for part, name in names.items() if part not in optional or name != 'none'}
+    return {part: apply_recipe(find(part, name), recipe) for part, name in names.items()}
 
-    def _format_action_invocation(self, action): # of --name and --part.name, show the first
-        names = action.option_strings
-        if len(names) < 2 or names[0] == '-h': return super()._format_action_invocation(action)
-        return f'{names[0]} {action.metavar}' if action.metavar else names[0]
+def _given(parts:dict[str, partial], options:dict[str, Any])->dict[str, partial]:
+    "The functions with the options of the command line, which are called part__name"
+    for option, value in options.items():
+        part, _, name = option.partition('__')
+        parts[part] = partial(parts[part], **{name: value})
+    return parts
 
-def fail(message):
-    print(f'dd-debias: {message}', file=sys.stderr)
-    return 2
+def _with_options(command:Callable, tokens:list[str])->Callable:
+    "A command with the options of the functions that the command line names"
+    takes = inspect.signature(command).parameters
+    names = {name: p.default for name, p in takes.items() if name in ('set', 'weigh', 'distill', 'train', 'recipe')}
+    if tokens and not tokens[0].startswith('-'): names['set'] = tokens[0]
+    for token, following in zip(tokens, [*tokens[1:], ''], strict=True): # --name value, or --name=value
+        name, equals, value = token.removeprefix('--').partition('=')
+        if token.startswith('--') and name in names: names[name] = value if equals else following
+    recipe = names.pop('recipe')
+    optional = ('weigh', 'distill') if 'distill' in names else ()
+    parts = _named(recipe, dict(data=names.pop('set'), **names), optional)
+    if 'train' in names: parts['evaluate'] = partial(evaluate)
+    arguments = [name for f in parts.values() for name in inspect.signature(f).parameters]
+    options = [option for part, f in parts.items() for option in _options(part, f, arguments.count)]
+    own = [p for p in takes.values() if p.kind is not p.VAR_KEYWORD]
+    extended = wraps(command)(partial(command))
+    extended.__signature__ = inspect.Signature(own+options)
+    return extended
 
-def common(parser, out, metavar='folder', seed=True):
-    "Options that every run has"
-    if seed: parser.add_argument('--seed', type=int, default=0, metavar='int', help='of every part of the run [0]')
-    best = 'cuda' if torch.cuda.is_available() else 'cpu'
-    parser.add_argument('--device', default=best, help='[%(default)s]')
-    parser.add_argument('--out', default=out, metavar=metavar, help='where results go [%(default)s]')
+# ---- the commands
 
-def parser_of(command, argv):
-    "The parser of `run` or `audit`, with the options of the functions that `argv` names, and these functions"
-    which, runs = argparse.ArgumentParser(add_help=False, allow_abbrev=False), command == 'run'
-    def choice(part, default, also='', about=''):
-        which.add_argument(f'--{part}', default=default, metavar='name',
-                           help=f"{about}{', '.join(functions(part))}{also}, or module:function [{default}]")
-    choice('weigh', 'kde', also=', none' if runs else '')
-    if runs:
-        choice('distill', 'dm', also=', none (judge the full set)')
-        choice('train', 'classifier', about='what the judge trains with: ')
-    which.add_argument('--recipe', default='quick', choices=list(RECIPES),
-                       help="where the options below start from: default (the functions' own), "
-                            'quick (two CPU cores) or paper [quick]')
-    chosen = vars(which.parse_known_args(argv)[0])
-    recipe = chosen.pop('recipe')
-    parts = dict(data=argv[0] if argv and argv[0][:1] != '-' else 'cmnist', **chosen)
-    for part, name in parts.items():
-        left_out = runs and name == 'none' and part in ('weigh', 'distill')
-        parts[part] = None if left_out else apply_recipe(find(part, name), recipe)
-    if runs: parts['evaluate'] = apply_recipe(evaluate, recipe)
-    about = dict(
-        run=('Make a biased set, weigh it, distil it, judge the result. '
-             'An interrupted run goes on when the same command is given again.',
-             'Example: dd-debias run cmnist --conflict 0.05 --ipc 10 --distill dm --weigh kde'),
-        audit=('Weigh the images of a set, and show on one page which are heavy and which are light.',
-               'Example: dd-debias audit color_digits --conflict 0.01 --out audit.html'))
-    p = argparse.ArgumentParser(
-        prog=f'dd-debias {command}', formatter_class=Formatter, allow_abbrev=False, parents=[which],
-        usage=f'dd-debias {command} [SET] [options]', description=about[command][0], epilog=about[command][1])
-    p.add_argument('set', nargs='?', default='cmnist', metavar='SET',
-                   help=f"{', '.join(functions('data'))}, or module:function [cmnist]; comes first")
-    common(p, *(['results'] if runs else ['audit.html', 'file']))
-    known = [n for f in parts.values() if f for n in inspect.signature(f).parameters]
-    for part, f in parts.items():
-        if f:
-            doc = (f.func.__doc__ or '').partition('. Raises')[0].replace('%', '%%')
-            group = p.add_argument_group(f'{part}: {f.func.__name__}', doc)
-            add_options(group, part, f, {n for n in known if known.count(n) == 1})
-    return p, parts
+def _help(kind:Any, text:str)->Any: return Annotated[kind, Parameter(help=text)]
 
-def options(command, argv):
-    "What `argv` says: the arguments, and the functions with theirs"
-    p, parts = parser_of(command, argv)
-    args = vars(p.parse_args(argv))
-    if args['set'] not in ('cmnist', *argv[:1]): p.error(f"the set comes first: dd-debias {command} {args['set']} ...")
-    for part, f in parts.items():
-        given = {k.partition('.')[2]: v for k, v in args.items() if k.startswith(part+'.')}
-        if f: parts[part] = partial(f, **given)
-    return args, parts
+def _choice(part:str, more:str='')->Any: return _help(str, f"{', '.join(functions(part))}{more}, or module:function")
 
-def main_run(argv):
-    args, parts = options('run', argv)
-    train = parts.pop('train')
-    parts['evaluate'] = partial(parts['evaluate'], train=train)
-    record = run(**parts, seed=args['seed'], device=args['device'], out=args['out'], show_progress=True)
+Recipe = _help(Literal['default', 'quick', 'paper'], "the functions' own defaults, those for two cores, or the paper's")
+Seed = _help(int, 'of every part')
+Device = _help(str, 'such as cuda:0; several, such as cuda:0,cuda:1, share the work')
+Out = _help(str, 'where the results go')
+
+def _run(
+    set:_choice('data')='cmnist',
+    *,
+    weigh:_choice('weigh', ', none')='kde',
+    distill:_choice('distill', ', none (the whole set)')='dm',
+    train:_choice('train')='classifier',
+    recipe:Recipe='quick',
+    seed:Seed=0,
+    device:Device=DEVICE,
+    out:Out='results',
+    **options:Any,
+)->None:
+    """Make a biased set, weigh it, distil it, evaluate the result.
+    An interrupted run goes on when the same command is given again.
+
+    Example: dd-debias run cmnist --conflict 0.05 --ipc 10 --distill dm --weigh kde"""
+    parts = _named(recipe, dict(data=set, weigh=weigh, distill=distill, train=train), optional=('weigh', 'distill'))
+    parts = _given(parts | dict(evaluate=partial(evaluate)), options)
+    evaluator = partial(parts['evaluate'], train=parts['train'])
+    functions_of_run = (parts['data'], parts.get('distill'), parts.get('weigh'), evaluator)
+    record = run(*functions_of_run, seed=seed, device=device, out=out, show_progress=True)
     scores = pd.DataFrame(record['accuracy'])
-    print(f'accuracy in percent over {len(scores)} networks; deo: how far the groups of a class are apart')
-    for k in scores.columns[~scores.columns.str.startswith('class_')]:
-        print(f"{k.replace('_', ' '):12} {scores[k].mean():5.1f} ± {scores[k].std(ddof=0):.1f}")
+    print(f'accuracy in percent over {len(scores)} networks; deo: the difference between the groups of a class')
+    for column in scores.columns[~scores.columns.str.startswith('class_')]:
+        print(f"{column.replace('_', ' '):12} {scores[column].mean():5.1f} ± {scores[column].std(ddof=0):.1f}")
     if 'conflicting' not in scores:
         print('The bias of this set is unknown, so nothing is said of aligned and conflicting images, or of groups.')
     if record['conflict_share'] is not None:
         print(f"{100*record['conflict_share']:.0f}% of the weight is on bias-conflicting images")
-    print(f"{sum(record['seconds'].values()):.0f} s; see {Path(args['out'])/record['name']}")
+    print(f"{sum(record['seconds'].values()):.0f} s; see {Path(out)/record['name']}")
 
-def main_audit(argv):
-    args, parts = options('audit', argv)
-    check_device(args['device'])
-    weigh = partial(parts['weigh'], **{k: progress_bar('weigh') for k in accepted_kwargs(parts['weigh'], 'on_step')})
-    data = parts['data'](**{k: args['seed'] for k in accepted_kwargs(parts['data'], 'seed')}).to(args['device'])
-    table = audit(data, weigh, seed=args['seed'], out=args['out'], title='dd-debias audit '+shlex.join(argv))
+def _audit(
+    set:_choice('data')='cmnist',
+    *,
+    weigh:_choice('weigh')='kde',
+    recipe:Recipe='quick',
+    seed:Seed=0,
+    device:Device=DEVICE,
+    out:_help(str, 'the page that is written')='audit.html',
+    **options:Any,
+)->None:
+    """Weigh the images of a set, and show on one page which are heavy and which are light.
+
+    Example: dd-debias audit color_digits --conflict 0.01 --out audit.html"""
+    check_device(device)
+    parts = _given(_named(recipe, dict(data=set, weigh=weigh)), options)
+    hooks = {name: progress_bar('weigh') for name in accepted_kwargs(parts['weigh'], 'on_step')}
+    seeds = {name: seed for name in accepted_kwargs(parts['data'], 'seed')}
+    data = parts['data'](**seeds).to(device)
+    given = ''.join(f" --{option.replace('__', '.')} {value}" for option, value in options.items())
+    title = f'dd-debias audit {set} --weigh {weigh}{given}'
+    table = audit(data, partial(parts['weigh'], **hooks), seed=seed, out=out, title=title)
     print(table.round(2).to_string(na_rep=''), fill(summarize(table), 100, break_on_hyphens=False), sep='\n\n')
-    print(f"\nThe page is {args['out']}")
+    print(f'\nThe page is {out}')
 
-def main_demo(argv):
-    p = argparse.ArgumentParser(prog='dd-debias demo', formatter_class=Formatter, description=demo.__doc__)
-    common(p, 'results/demo')
-    args = p.parse_args(argv)
-    print(demo(seed=args.seed, device=args.device, out=args.out).round(1))
-    print(f"\nThe picture is {Path(args.out)/'demo.png'}")
+def _demo(*, seed:Seed=0, device:Device=DEVICE, out:Out='results/demo')->None:
+    "Distil coloured digits with and without weights, and draw the result: half a minute, no download"
+    print(demo(seed=seed, device=device, out=out).round(1))
+    print(f"\nThe picture is {Path(out)/'demo.png'}")
 
-def duration(
-    text:str, # such as 90, 90s, 9m or 1.5h
-)->float: # seconds
-    "How long something may take"
-    found = re.fullmatch(r'(\d+\.?\d*|\.\d+)([smh]?)', text)
-    if not found: raise argparse.ArgumentTypeError(f'{text!r} is not a time; write seconds, or 90s, 9m, 1.5h')
+def _duration(kind:type, tokens:list)->float: # seconds
+    "Read 90, 90s, 9m or 1.5h"
+    found = re.fullmatch(r'(\d+\.?\d*|\.\d+)([smh]?)', tokens[0].value)
+    if not found: raise ValueError(f'{tokens[0].value!r} is not a time; write seconds, or 90s, 9m, 1.5h')
     return float(found[1])*dict(s=1, m=60, h=3600)[found[2] or 's']
 
-def main_sweep(argv):
-    p = argparse.ArgumentParser(
-        prog='dd-debias sweep', formatter_class=Formatter, allow_abbrev=False, epilog="Example: dd-debias sweep --part table1 --set cmnist --seeds 3 --budget 1h",
-        description="Run cells of the paper's tables and figures, those with the fewest seeds first. What is recorded is\nnot run again, what was interrupted goes on. "
-                    'Several sweeps may work in one folder; of several\ndevices, each gets one.')
-    every = cells()
-    names = {f.__name__: name for name, f in SETS.items()}
-    def choose(flag, column, values, kind=str, shown=None):
-        p.add_argument(f'--{flag}', dest=column, nargs='+', type=kind, choices=values, metavar=flag, help=shown or ', '.join(map(str, values)))
-    choose('part', 'part', sorted(every.part.unique()))
-    choose('set', 'dataset', list(names))
-    choose('method', 'method', list(METHODS))
-    choose('conflict', 'conflict', sorted(every.conflict.unique().tolist()), float)
-    choose('ipc', 'ipc', sorted(every.ipc.unique().tolist()), int, 'images per class: 1, 10, 50; 0 is the whole set')
-    p.add_argument('--recipe', default='quick', choices=('quick', 'paper'), help='quick (two CPU cores) or paper [quick]')
-    p.add_argument('--seeds', type=int, default=1, metavar='int', help='runs of each cell [1]')
-    p.add_argument('--budget', type=duration, default=float('inf'), metavar='time', help='stop after so long, such as 9m [no limit]')
-    p.add_argument('--list', action='store_true', help='print the commands of the cells, and run nothing')
-    common(p, 'results/paper', seed=False)
-    args = p.parse_args(argv)
-    chosen = every
-    for column in ('part', 'dataset', 'method', 'conflict', 'ipc'):
-        if wanted := getattr(args, column): chosen = chosen[chosen[column].isin([names.get(w, w) for w in wanted])]
+CELLS = cells()
+
+def _set_names()->dict[str, str]: return {f.__name__: name for name, f in SETS.items()}
+
+def _column(name:str, kind:Any=str, shown:str='')->Any:
+    known:dict[str, dict] = dict(dataset=_set_names(), method=METHODS)
+    values = known[name] if name in known else sorted(CELLS[name].unique().tolist())
+    text = shown or ', '.join(map(str, values))
+    return Annotated[list[kind]|None, Parameter(consume_multiple=True, negative='', help=text)]
+
+def _sweep(
+    *,
+    part:_column('part')=None,
+    set:_column('dataset')=None,
+    method:_column('method')=None,
+    conflict:_column('conflict', float)=None,
+    ipc:_column('ipc', int, 'images per class: 1, 10, 50; 0 is the whole set')=None,
+    recipe:Literal['quick', 'paper']='quick',
+    seeds:_help(int, 'runs of each cell')=1,
+    budget:Annotated[float, Parameter(converter=_duration, help='stop after so long, such as 9m')]=float('inf'),
+    list:Annotated[bool, Parameter(negative='', help='print the commands of the cells, and run nothing')]=False,
+    device:Device=DEVICE,
+    out:Out='results/paper',
+)->None:
+    """Run cells of the paper's tables and figures, those with the fewest seeds first.
+    What is recorded is not run again, what was interrupted goes on. Several sweeps may work in one folder.
+
+    Example: dd-debias sweep --part table1 --set cmnist --seeds 3 --budget 1h"""
+    datasets = [_set_names().get(name, name) for name in set] if set else None
+    chosen = CELLS
+    for column, wanted in dict(part=part, dataset=datasets, method=method, conflict=conflict, ipc=ipc).items():
+        if wanted: chosen = chosen[chosen[column].isin(wanted)]
     if chosen.empty: raise ValueError('there is no such cell in the paper; dd-debias sweep --list prints all there are')
-    how = dict(recipe=args.recipe, seeds=args.seeds)
-    if args.list:
-        print('\n'.join(dict.fromkeys(cell_command(c, **how) for c in chosen.itertuples())))
+    if list:
+        print('\n'.join(dict.fromkeys(cell_command(c, recipe=recipe, seeds=seeds) for c in chosen.itertuples())))
         return
-    if len(devices := args.device.split(',')) > 1:
-        each = [subprocess.Popen([sys.executable, '-c', 'from dd_debias.cli import main; raise SystemExit(main())', 'sweep', *argv, '--device', d]) for d in devices]
-        if any([e.wait() for e in each]): raise OSError('a sweep failed; see above')
+    devices = device.split(',')
+    if len(devices) > 1:
+        tokens = {d: [token.replace(device, d) for token in sys.argv[1:]] for d in devices}
+        sweeps = [subprocess.Popen([sys.executable, '-m', 'dd_debias', *tokens[d]]) for d in devices]
+        if any([sweep.wait() for sweep in sweeps]): raise OSError('a sweep failed; see above')
         return
-    done = sweep_cells(chosen, **how, budget=args.budget, device=args.device, out=args.out, show_progress=True)
-    print(f'{len(done)} new runs; see {args.out}')
+    done = sweep_cells(chosen, recipe=recipe, seeds=seeds, budget=budget, device=device, out=out, show_progress=True)
+    print(f'{len(done)} new runs; see {out}')
 
-def main_export(argv):
-    p = argparse.ArgumentParser(prog='dd-debias export', formatter_class=Formatter, description=export.__doc__)
-    p.add_argument('file', help='a synthetic set, such as results/<run>/distilled.safetensors')
-    p.add_argument('folder', help='where to write')
-    args = p.parse_args(argv)
-    print(export(load(args.file), args.folder))
+def _export(
+    file:_help(str, 'a synthetic set, such as results/<run>/distilled.safetensors'),
+    folder:_help(str, 'where to write'),
+)->None:
+    "Write a synthetic set as PNG files and as tensors"
+    print(export(load(file), folder))
 
-COMMANDS = dict(demo=main_demo, audit=main_audit, run=main_run, sweep=main_sweep, export=main_export)
+COMMANDS:dict[str, Callable] = dict(demo=_demo, audit=_audit, run=_run, sweep=_sweep, export=_export)
+
+def _app(tokens:list[str])->App:
+    width = min(120, max(80, int(os.environ.get('COLUMNS', 100))))
+    console = Console(width=width, highlight=False, markup=False)
+    app = App('dd-debias', version=dd_debias.__version__, console=console, result_action='return_value',
+              help='Distil a biased image set into a few synthetic images that do not carry the bias.')
+    for name, command in COMMANDS.items():
+        if name in tokens[:1] and command in (_run, _audit): command = _with_options(command, tokens[1:])
+        app.command(command, name=name)
+    return app
+
+def _fail(message:object, status:int=2)->int:
+    print(f'dd-debias: {message}', file=sys.stderr)
+    return status
 
 def main(
-    argv:list|None=None, # None: those of the process
+    argv:list[str]|None=None, # None: those of the process
 )->int: # exit status: 0, 2 for bad input, 130 when interrupted
-    "dd-debias"
-    argv = sys.argv[1:] if argv is None else argv
-    p = argparse.ArgumentParser(
-        prog='dd-debias', formatter_class=Formatter,
-        description='Distil a biased image set into a few synthetic images that do not carry the bias.',
-        epilog='demo    coloured digits that come with the package; half a minute, no download\n'
-               'audit   a page that shows what the weights see in a set: is there a shortcut?\n'
-               'run     one experiment: a set, weights, a distiller, a judge\n'
-               'sweep   cells of the paper\'s tables and figures\n'
-               'export  a synthetic set as PNG files and as tensors\n\n'
-               'dd-debias COMMAND --help says more.')
-    p.add_argument('command', choices=list(COMMANDS), metavar='{'+','.join(COMMANDS)+'}')
-    p.add_argument('--version', action='version', version=dd_debias.__version__)
-    command = p.parse_args(argv[:1]).command
-    try: COMMANDS[command](argv[1:])
-    except (ValueError, OSError, FloatingPointError) as e: return fail(e)
+    "The command line"
+    tokens = sys.argv[1:] if argv is None else argv
+    try: _app(tokens)(tokens, exit_on_error=False, print_error=False)
+    except CycloptsError as e: return _fail(f"{str(e).rstrip('.')}; see dd-debias {' '.join(tokens[:1])} --help")
+    except (ValueError, OSError, FloatingPointError) as e: return _fail(e)
     except KeyboardInterrupt:
-        resumes = command in ('demo', 'run', 'sweep')
-        return fail('stopped'+('; the same command goes on from the last checkpoint' if resumes else '')) and 130
+        resumes = tokens[0] in ('demo', 'run', 'sweep')
+        return _fail('stopped'+('; the same command goes on from the last checkpoint' if resumes else ''), 130)
     return 0

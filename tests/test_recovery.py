@@ -82,8 +82,8 @@ def test_a_sweep_from_the_shell(tmp_path, monkeypatch, capsys):
     command = f'sweep --part table3 --set color_digits --method Random --conflict .05 --ipc 1 --device cpu --out {tmp_path}'.split()
     for n in (1, 0):
         assert main(command) == 0 and f'{n} new runs' in capsys.readouterr().out
-    assert main([*command, '--device', 'nowhere']) == 2 and 'nowhere cannot be used' in capsys.readouterr().err
-    with pytest.raises(SystemExit): main([*command, '--budget', 'soon'])
+    assert main([token.replace('cpu', 'nowhere') for token in command]) == 2 and 'nowhere cannot be used' in capsys.readouterr().err
+    assert main([*command, '--budget', 'soon']) == 2
     assert 'write seconds, or 90s' in capsys.readouterr().err
 
 def test_classes_shared_out_are_the_same_run(tmp_path):

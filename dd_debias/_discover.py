@@ -1,0 +1,47 @@
+"""Functions by name, for the command line."""
+import importlib
+import inspect
+import os
+import pkgutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FunctionType
+
+import dd_debias
+
+from .dataset import BiasedDataset
+
+def functions(part:str)->dict[str, Callable]: # part: 'data', 'weigh', 'distill' or 'train'
+    "The package's functions for one part of a run, by their short names"
+    needed = ['images', 'labels'] if part == 'weigh' else ['images', 'labels', 'weights']
+    found:dict[str, Callable] = {}
+    for module_info in pkgutil.iter_modules(dd_debias.__path__):
+        if module_info.name.startswith('_') or module_info.name == 'cli': continue
+        module = importlib.import_module(f'dd_debias.{module_info.name}')
+        for name in getattr(module, '__all__', []):
+            f = getattr(module, name)
+            if not isinstance(f, (FunctionType, partial)): continue
+            takes = inspect.signature(f).parameters
+            if part == 'data':
+                makes_a_set = getattr(f, '__annotations__', {}).get('return') is BiasedDataset
+                if makes_a_set and all(p.default is not p.empty for p in takes.values()): found[name] = f
+            elif name.startswith(f'{part}_') and list(takes)[:len(needed)] == needed:
+                found[name.removeprefix(f'{part}_')] = f
+    return found
+
+def import_name(name:str, home:str='')->Callable:
+    "A function as module:function, or by its name in the module `home`. Raises ValueError if there is none"
+    module, _, attribute = name.rpartition(':')
+    if os.getcwd() not in sys.path: sys.path.insert(0, os.getcwd()) # a console script does not look here by itself
+    try: return getattr(importlib.import_module(module or home), attribute)
+    except (ImportError, AttributeError) as e:
+        raise ValueError(f'{name} cannot be imported ({e}); '
+                         'write module:function, the module in this folder or installed') from e
+
+def find(part:str, name:str)->Callable:
+    "A function of the package by its short name, or another as module:function. Raises ValueError if there is none"
+    if ':' in name: return import_name(name)
+    known = functions(part)
+    if name in known: return known[name]
+    raise ValueError(f"{part}: no {name!r}; choose one of {', '.join(known)}, or write module:function")
