@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial, wraps
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
 
 import pandas as pd
 import torch
@@ -52,8 +53,9 @@ def _annotation(default:Any, annotation:Any)->tuple[Any, dict]|None:
     if callable(default):
         home = getattr(default, 'func', default).__module__
         return Any, dict(converter=lambda kind, tokens: import_name(tokens[0].value, home))
+    kinds = get_args(annotation) or (annotation,) # of int|None: int and NoneType
     for kind in (bool, int, float, str):
-        if annotation in (kind, kind|None): return annotation, {}
+        if kind in kinds: return (kind|None if NoneType in kinds else kind), {}
     return None
 
 def _options(part:str, f:partial, count:Callable)->Iterator[inspect.Parameter]:
@@ -238,7 +240,7 @@ COMMANDS:dict[str, Callable] = dict(demo=_demo, audit=_audit, run=_run, sweep=_s
 
 def _app(tokens:list[str])->App:
     width = min(120, max(80, int(os.environ.get('COLUMNS', 100))))
-    console = Console(width=width, highlight=False, markup=False)
+    console = Console(width=width, highlight=False, markup=False, force_jupyter=False)
     app = App('dd-debias', version=dd_debias.__version__, console=console, result_action='return_value',
               help='Distil a biased image set into a few synthetic images that do not carry the bias.')
     for name, command in COMMANDS.items():
@@ -256,7 +258,7 @@ def main(
     "The command line"
     tokens = sys.argv[1:] if argv is None else argv
     try: _app(tokens)(tokens, exit_on_error=False, print_error=False)
-    except CycloptsError as e: return _fail(f"{str(e).rstrip('.')}; see dd-debias {' '.join(tokens[:1])} --help")
+    except CycloptsError as e: return _fail(f"{e} See dd-debias {' '.join(tokens[:1])} --help")
     except (ValueError, OSError, FloatingPointError) as e: return _fail(e)
     except KeyboardInterrupt:
         resumes = tokens[0] in ('demo', 'run', 'sweep')

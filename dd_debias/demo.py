@@ -40,6 +40,7 @@ def demo(
     def evaluator(epochs, batch=256):
         train = partial(train_classifier, net=net, epochs=epochs, batch=batch)
         return partial(evaluate, train=train, networks=2)
+
     dm = partial(distill_dm, steps=150, batch=32, net=net)
     methods = {
         'full set': (None, None, evaluator(20, batch=32)),
@@ -48,15 +49,17 @@ def demo(
         'DM': (dm, None, evaluator(150)),
         'DM + KDE': (dm, weigh_kde, evaluator(150)),
         'DM + true groups': (dm, weigh_groups, evaluator(150))}
-    rows, sets = {}, {}
+    rows = {}
+    sets = {}
     for name, (distill, weigh, how) in methods.items():
         if show_progress: print(name, file=sys.stderr)
         record = run(partial(color_digits, conflict=.05), distill, weigh, how,
                      seed=seed, device=device, out=out, show_progress=show_progress)
-        rows[name] = {k: sum(v)/len(v) for k, v in record['accuracy'].items() if k in ('all', 'aligned', 'conflicting')}
+        rows[name] = {part: sum(record['accuracy'][part])/2 for part in ('all', 'aligned', 'conflicting')}
         if distill: sets[name] = load(Path(out)/record['name']/'distilled.safetensors')
     scores = pd.DataFrame(rows).T.rename_axis('trained on')
-    with atomic_write(Path(out)/'demo.png') as f: f.write_bytes(figure_to_png(before_and_after(sets['DM'], sets['DM + KDE'], scores)))
+    picture = figure_to_png(before_and_after(sets['DM'], sets['DM + KDE'], scores))
+    with atomic_write(Path(out)/'demo.png') as f: f.write_bytes(picture)
     return scores
 
 # %% ../nbs/54_demo.ipynb #1fe38d0b
@@ -67,7 +70,7 @@ def before_and_after(
 ):
     "Two synthetic sets side by side, above the accuracies of everything in `scores`"
     fig, axes = subplots(2, 2, figsize=(9, 7.4), height_ratios=[4.2, 2.2])
-    for ax, title, syn in zip(axes[0], ('without weights', 'with weights'), (before, after)):
+    for ax, title, syn in zip(axes[0], ('without weights', 'with weights'), (before, after), strict=True):
         ax.imshow(syn.image_grid(syn.ipc).axes[0].images[0].get_array(), interpolation='nearest')
         ax.set_title(f'{title}: {syn!r}', fontsize=9)
         ax.axis('off')

@@ -1,4 +1,4 @@
-"""A run's record is one line of JSON. Lines are read into one table, and a cell of a table of results is a mean over lines.
+"""The record of a run is one line of JSON. Records are read into one table, and a cell of a table of results is a mean over records.
 
 Docs: https://dd-debias.github.io/dd-debias/records.html.md"""
 
@@ -20,7 +20,7 @@ import pandas as pd
 from .config import PARTS, complete, identity, to_config
 from .plots import mean_std
 
-# %% ../nbs/51_records.ipynb #a59f0ded
+# %% ../nbs/51_records.ipynb #32c72c07
 def run_config(
     data:Callable, # with the rest, as for `run`
     distill:Callable|None,
@@ -30,7 +30,8 @@ def run_config(
 )->dict: # data, weigh, distill, evaluate, seed
     "What a run is: its four functions and its seed, as plain data"
     if distill is None: weigh = None
-    return dict(data=to_config(data), weigh=to_config(weigh), distill=to_config(distill), evaluate=to_config(evaluate), seed=seed)
+    functions = dict(data=data, weigh=weigh, distill=distill, evaluate=evaluate)
+    return {part: to_config(f) for part, f in functions.items()} | dict(seed=seed)
 
 def run_name(
     config:dict, # from `run_config`
@@ -42,9 +43,12 @@ def run_name(
 
     conflict = config['data'].get('conflict')
     ipc = (config['distill'] or {}).get('ipc')
-    words = [short('data', ''), '' if conflict is None else f'c{conflict}', short('weigh', 'plain'), short('distill', 'full'),
-             f'ipc{ipc}' if ipc else '', f"s{config['seed']}", identity(config)[:8]]
-    return '-'.join(word for word in words if word)
+    words = [short('data', '')]
+    if conflict is not None: words.append(f'c{conflict}')
+    words += [short('weigh', 'plain'), short('distill', 'full')]
+    if ipc: words.append(f'ipc{ipc}')
+    words += [f"s{config['seed']}", identity(config)[:8]]
+    return '-'.join(words)
 
 # %% ../nbs/51_records.ipynb #f4aff2e5
 def append_line(
@@ -119,7 +123,8 @@ def _short(column:pd.Series, prefix:str)->pd.Series: # full names of functions -
 def read_records(
     *paths:str|Path, # .jsonl files, or folders of them; none: results/
 )->pd.DataFrame: # one row a run; nested entries have dotted names, such as distill.ipc
-    "Recorded runs. Of records of the same run the last one counts. Methods are called such as full, dm, dm+kde, and dm/dfa where DFA trains what is evaluated"
+    """Recorded runs. Of records of the same run the last one counts.
+    Methods are called such as full, dm, dm+kde, and dm/dfa where DFA trains the networks that are evaluated"""
     files:list[Path] = []
     for path in map(Path, paths or ['results']):
         files += sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
@@ -134,8 +139,9 @@ def read_records(
         return _short(d[column], prefix).fillna(missing)
 
     distilled = names('distill.function', 'distill_', 'full')
-    surrogate = names('distill.surrogate.function', 'train_').ne('') | names('distill.experts.function', '').eq('trainer_experts')
-    distilled = distilled.where(~surrogate, distilled+'_surrogate')
+    trained_net = names('distill.surrogate.function', '') != ''
+    trained_experts = names('distill.experts.function', '') == 'trainer_experts'
+    distilled = distilled.where(~(trained_net | trained_experts), distilled+'_surrogate')
     weighed = names('weigh.function', 'weigh_')
     trained = names('evaluate.train.function', 'train_').replace('classifier', '')
     d.insert(0, 'dataset', names('data.function', ''))
@@ -151,12 +157,13 @@ def table(
     value:str='accuracy.all', # a column that holds a list, one number a network
     decimals:int=1,
 )->pd.DataFrame: # cells like '90.5 ± 0.7'
-    "Mean and standard deviation over all networks of all seeds. Raises ValueError if runs of one cell differ in more than the seed"
+    "Mean and standard deviation over networks and seeds. Raises ValueError if runs of a cell differ but for the seed"
     by = [*index, *columns]
     for column in records:
         if column.partition('.')[0] not in PARTS or column in by: continue
         if (records.groupby(by, dropna=False)[column].nunique(dropna=False) > 1).any():
-            raise ValueError(f'records of one cell differ in {column}; select some of them, or add it to index or columns')
+            raise ValueError(f'records of one cell differ in {column}; '
+                             'select some of them, or add it to index or columns')
     each_network = records.explode(value).astype({value: float})
     groups = each_network.groupby(by, dropna=False, sort=False)[value]
     cells = groups.agg(partial(mean_std, decimals=decimals))

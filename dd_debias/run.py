@@ -55,12 +55,13 @@ def dataset_hash(data:BiasedDataset)->str: # 16 hexadecimal digits
     return hash_tensors(*[t for t in (data.images, data.labels, data.bias) if t is not None])
 
 def git_commit()->str|None:
-    "The commit of the source tree that the package runs from, if it does; '+' when files have been changed since"
+    "The commit of the source tree that the package runs from, if it does; '+' when files have changed since"
     where = Path(dd_debias.__file__).parent
     def git(*args):
-        return subprocess.run(['git', *args], cwd=where, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(['git', *args], cwd=where, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
     try:
-        git('ls-files', '--error-unmatch', '__init__.py') # installed inside somebody else's repository, it has no commit
+        git('ls-files', '--error-unmatch', '__init__.py') # inside another repository it has no commit
         head = git('rev-parse', '--short', 'HEAD')
         changed = git('status', '--porcelain', '--untracked-files=no', '.')
     except (OSError, subprocess.CalledProcessError): return None
@@ -84,7 +85,7 @@ def timed(
     yield
     seconds[phase] = round(time.perf_counter()-start, 2)
 
-# %% ../nbs/52_run.ipynb #328824e6
+# %% ../nbs/52_run.ipynb #3a4ce8ec
 def run_folder(
     out:str|Path, # where runs are kept
     config:dict, # of the run
@@ -105,7 +106,8 @@ def run_lock(folder:Path)->Iterator[None]:
     lock = FileLock(folder/'.lock')
     try: lock.acquire(timeout=0)
     except Timeout:
-        raise BlockingIOError(f'{folder} is being worked on by another process; wait for it, or choose another out') from None
+        raise BlockingIOError(f'{folder} is being worked on by another process; '
+                              'wait for it, or choose another out') from None
     try: yield
     finally:
         lock.release()
@@ -119,7 +121,8 @@ def begin_run(
     config:dict, # from `run_config`
     train:BiasedDataset,
 )->dict: # the configuration with the hash of the training images
-    "Write config.json before the long work, so that a folder that cannot be written to is known now. Raises ValueError if the run was begun with other images"
+    """Write config.json before the long work, so that a folder that cannot be written to is known now.
+    Raises ValueError if the run was begun with other images"""
     config = json.loads(json.dumps(config | dict(dataset_hash=dataset_hash(train))))
     begun = folder/'config.json'
     if begun.exists() and read_json(begun).get('dataset_hash') != config['dataset_hash']:
@@ -148,7 +151,7 @@ def reuse_artifacts(
             return source.parent.name
     return None
 
-# %% ../nbs/52_run.ipynb #e1859671
+# %% ../nbs/52_run.ipynb #aa96fdab
 def make_sets(
     data:Callable,
     seed:int,
@@ -207,11 +210,12 @@ def machine(device:str)->dict: # device, version, torch, commit, peak_memory_mb
     "On what, and by what code, a run was made"
     cpu = f'{platform.machine()}, {torch.get_num_threads()} threads'
     name = torch.cuda.get_device_name() if torch.device(device).type == 'cuda' else cpu
-    return dict(device=name, version=dd_debias.__version__, torch=torch.__version__, commit=git_commit(), peak_memory_mb=peak_memory(device))
+    versions = dict(version=dd_debias.__version__, torch=torch.__version__, commit=git_commit())
+    return dict(device=name, peak_memory_mb=peak_memory(device)) | versions
 
 # %% ../nbs/52_run.ipynb #1f8daa88
 def run(
-    data:Callable, # data(conflict, split, *, seed) -> BiasedDataset, or a partial of one, such as partial(cmnist, conflict=.05)
+    data:Callable, # data(conflict, split, *, seed) -> BiasedDataset, such as partial(cmnist, conflict=.05)
     distill:Callable|None=distill_dm, # a distiller; None: evaluate the whole training set
     weigh:Callable|None=weigh_kde, # a weigh function; None: no weights
     evaluate:Callable=evaluate,
@@ -220,9 +224,10 @@ def run(
     device:str='cpu', # several, such as 'cuda:0,cuda:1', share the classes of a distiller that takes `shard`
     out:str|Path='results', # gets a folder for the run, and a line in <data>.jsonl
     show_progress:bool=False,
-    on_step:Callable|None=None, # called as on_step(step, steps, state) in every phase; what it raises stops the run
+    on_step:Callable|None=None, # called as on_step(step, steps, state) in every phase; raises to stop the run
 )->dict: # the record
-    "Make, weigh, distill, evaluate, record. Goes on where an interrupted call with the same arguments stopped; a finished one returns its record"
+    """Make, weigh, distill, evaluate, record.
+    An interrupted run goes on when the same call is made again; a finished one returns its record"""
     config = run_config(data, distill, weigh, evaluate, seed)
     folder = run_folder(out, config)
     finished = folder/'record.json'
@@ -237,7 +242,7 @@ def run(
         for d in devices: check_device(d)
         with timed(seconds, 'data'):
             train, test = make_sets(data, seed, devices[0])
-            if distill and weigh: oracle_kwargs(weigh, train) # an oracle without a bias is refused before anything is written
+            if distill and weigh: oracle_kwargs(weigh, train) # raises before anything is written
             config = begin_run(folder, config, train)
         syn:BiasedDataset|Distilled = train
         weights, share, reused_from = None, None, None
@@ -245,14 +250,16 @@ def run(
             same = ('data', 'weigh', 'distill', 'seed', 'dataset_hash')
             reused_from = reuse_artifacts(folder, config, same, 'distilled.safetensors', 'image_grid.png')
             if weigh:
-                with timed(seconds, 'weigh'): weights = weigh_once(folder, config, weigh, train, on_step=hook('weigh'))
+                with timed(seconds, 'weigh'):
+                    weights = weigh_once(folder, config, weigh, train, on_step=hook('weigh'))
                 if train.bias is not None: share = conflict_share(weights, ~train.aligned)
             with timed(seconds, 'distill'):
-                syn = distill_once(folder, config, distill, train, weights, devices=devices, on_step=hook('distill'), on_expert=hook('experts'))
+                syn = distill_once(folder, config, distill, train, weights, devices=devices,
+                                   on_step=hook('distill'), on_expert=hook('experts'))
         with timed(seconds, 'evaluate'): scores = evaluate(syn, test, seed=seed, on_step=hook('evaluate'))
         accuracy = {column: values.round(2).tolist() for column, values in scores.items()}
-        record = config | dict(name=folder.name, accuracy=accuracy, conflict_share=share, reused_from=reused_from, seconds=seconds)
-        record |= machine(devices[0])
+        result = dict(accuracy=accuracy, conflict_share=share, reused_from=reused_from, seconds=seconds)
+        record = config | dict(name=folder.name) | result | machine(devices[0])
         line = json.dumps(record)
         dataset = config['data']['function'].rpartition('.')[2]
         append_line(Path(out)/f'{dataset}.jsonl', line)
@@ -266,9 +273,9 @@ class OutOfTime(Exception):
 def sweep(
     runs:Iterable[Callable], # partials of `run`
     *,
-    budget:float=float('inf'), # seconds; the run that is under way then is stopped, and goes on when it is called again
+    budget:float=float('inf'), # seconds; the run under way is stopped then, and goes on when called again
 )->list[dict]: # the records
-    "Run one after the other, but none that another process is at. A run that fails is reported and does not stop the others"
+    "Run one after the other, but none that another process is at. A run that fails is reported; the others go on"
     end = time.monotonic()+budget
     def stop_in_time(*_):
         if time.monotonic() > end: raise OutOfTime

@@ -93,7 +93,7 @@ def test_front_page_program():
 
 @pytest.mark.parametrize('arguments,says', [
     ('dem', 'Did you mean "demo"?'), ('run cmnits', "no 'cmnits'; choose one of"), ('run color_digits --conflict x', 'unable to convert "x" into float'),
-    ('run color_digits --train.net ResNet', 'cannot be imported'), ('run color_digits --lr 1', 'Unknown option: --lr; see dd-debias run --help'), ('export nothing.safetensors out', 'nothing.safetensors does not exist'),
+    ('run color_digits --train.net ResNet', 'cannot be imported'), ('run color_digits --lr 1', 'Unknown option: --lr. See dd-debias run --help'), ('export nothing.safetensors out', 'nothing.safetensors does not exist'),
 ])
 def test_mistakes_at_the_shell(arguments, says, capsys, tmp_path, monkeypatch):
     "Exit status 2, a sentence, no traceback, no files"
