@@ -82,7 +82,7 @@ COLORS = torch.tensor([
     [.8337, .2024, .2669]])
 NOISE = (.05, .02, .01, .005, .002) # standard deviation of the colour shift at severity 1 to 5
 
-# %% ../nbs/03_bias.ipynb #5e8a321f
+# %% ../nbs/03_bias.ipynb #13d868f0
 def paint_color(
     images:Tensor, # (N,1,H,W) uint8, grey on black
     bias:Tensor, # (N,) index of the colour
@@ -92,7 +92,7 @@ def paint_color(
     seed:int=0,
     colors:Tensor=COLORS, # (K,3) RGB in [0,1]
 )->Tensor: # (N,3,H,W) uint8
-    "Colour the foreground: clamp(colour + noise, 0, 1) times the grey level, one noise vector an image (Nam et al., 2020)"
+    "Colour the foreground: clamp(colour + noise, 0, 1) times the grey level (Nam et al., 2020)"
     if not 0 <= min_strength <= 1: raise ValueError(f'min_strength must be in [0,1], got {min_strength}')
     if severity not in (1, 2, 3, 4, 5): raise ValueError(f'severity must be 1 to 5, got {severity}')
     if images.ndim != 4 or images.shape[1] != 1:
@@ -102,7 +102,8 @@ def paint_color(
     with seeded(derive_seed(seed, 'color')): noise = torch.randn(len(images), 3)*NOISE[severity-1]
     rgb = (colors[bias.cpu()]+noise).clamp(0, 1) # (N,3)
     if min_strength < 1:
-        with seeded(derive_seed(seed, 'strength')): strength = min_strength+(1-min_strength)*torch.rand(len(images), 1)
+        with seeded(derive_seed(seed, 'strength')): uniform = torch.rand(len(images), 1)
+        strength = min_strength+(1-min_strength)*uniform # (N,1)
         rgb = 1-strength*(1-rgb) # towards white, which leaves the grey level alone
     rgb = rgb.mul(255).round().to(images.device)
     painted = []
@@ -149,7 +150,7 @@ def biased(
 
 # %% ../nbs/03_bias.ipynb #9e978124
 def color_digits(
-    conflict:float=.05, # share of conflicting samples in train; in test the colour is independent of the label
+    conflict:float=.05, # share of conflicting samples in train; in test colour and label are independent
     split:str='train', # 'train' (1,200 images) or 'test' (597)
     *,
     severity:int=4, # of the colour noise, 1 to 5
@@ -164,7 +165,7 @@ def color_digits(
 PAPER_COUNTS = {.01: 491, .02: 986, .05: 2449} # bias-conflicting samples among 55,000: paper, section 5.1
 
 def cmnist(
-    conflict:float=.05, # share of conflicting samples in train; in valid and test the colour is independent of the label
+    conflict:float=.05, # share of conflicting samples in train; elsewhere colour and label are independent
     split:str='train', # 'train' (55,000 images), 'valid' (5,000) or 'test' (10,000)
     *,
     severity:int=4, # of the colour noise, 1 to 5

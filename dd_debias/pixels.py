@@ -16,7 +16,7 @@ from torch import Tensor
 def to_float(
     images:Tensor, # uint8 in 0..255, or float in [0,1]
 )->Tensor: # float32 in [0,1]
-    "Pixels as floats between 0 and 1. Float images are not rescaled or clipped: a distiller may move them outside [0,1]"
+    "Pixels as floats between 0 and 1. Floats are not clipped: a distiller may move them outside [0,1]"
     if images.dtype == torch.uint8: return images.float()/255
     return images.float()
 
@@ -58,7 +58,7 @@ def channel_stats(
     std = (mean_square-mean**2).clamp_min(1e-4).sqrt()
     return mean.float(), std.float()
 
-# %% ../nbs/01_pixels.ipynb #e9ccb8dd
+# %% ../nbs/01_pixels.ipynb #07fd3283
 def standardize(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     stats:tuple[Tensor, Tensor], # mean (C,), std (C,)

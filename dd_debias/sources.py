@@ -37,7 +37,7 @@ def digits(
     idx = order[:1200] if split == 'train' else order[1200:]
     return images[idx], labels[idx]
 
-# %% ../nbs/02_sources.ipynb #6154db5a
+# %% ../nbs/02_sources.ipynb #4f668cc3
 def data_root(
     root:str|Path|None=None, # None: $DD_DEBIAS_DATA, else ~/.cache/dd_debias
 )->Path:
@@ -64,7 +64,7 @@ def _download(
     name:str, # of the set in torchvision.datasets
     path:Path, # of the .npz file to write
 )->None:
-    from torchvision import datasets # here, since it is needed once
+    from torchvision import datasets  # here, since it is needed once
 
     load_set = getattr(datasets, name)
     with tempfile.TemporaryDirectory() as d:
