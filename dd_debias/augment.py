@@ -20,12 +20,12 @@ def _color(
     u:Tensor, # (N,3) in [0,1)
 )->Tensor: # (N,C,H,W)
     "Brightness -.5 to .5, saturation 0 to 2, contrast .5 to 1.5, in this order"
-    u = u[:, :, None, None, None]
-    x = x+(u[:, 0]-.5)
+    brightness, saturation, contrast = u[:, :, None, None, None].unbind(1) # each (N,1,1,1)
+    x = x+(brightness-.5)
     grey = x.mean(1, keepdim=True)
-    x = grey+(x-grey)*2*u[:, 1]
+    x = grey+(x-grey)*2*saturation
     mean = x.mean((1, 2, 3), keepdim=True)
-    return mean+(x-mean)*(u[:, 2]+.5)
+    return mean+(x-mean)*(contrast+.5)
 
 def _cutout(x:Tensor, u:Tensor)->Tensor:
     "Set a square of half the size around a random pixel to zero"

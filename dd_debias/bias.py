@@ -44,6 +44,7 @@ def _split_by_size(
     rounded[by_remainder[:missing]] += 1
     return rounded
 
+# %% ../nbs/03_bias.ipynb #66f1c87e
 def assign_bias(
     labels:Tensor, # (N,)
     conflict:float|int=.05, # share of bias-conflicting samples in [0,1], or their exact number if an int above 1

@@ -21,20 +21,23 @@ def _check_length(name, values, labels):
     if len(values) != len(labels):
         raise ValueError(f'{name} and labels must have the same length, got {len(values)} and {len(labels)}')
 
-def _class_columns(
-    images:Tensor, # (N,C,H,W)
-    labels:Tensor, # (N,)
-    groups:list[Tensor], # each (N,) bool
-    rows:int,
-)->Tensor: # (len(groups)*rows*classes,C,H,W)
-    "`rows` rows of images for each group, one column a class; white where a class has fewer"
-    classes = int(labels.max())+1
-    grid = images.new_full((len(groups), rows, classes, *images.shape[1:]), 255)
+def _draw_classes(
+    data:'BiasedDataset',
+    rows:int, # for each group
+)->Figure:
+    "One column a class, one block of rows for aligned and one for conflicting images; white where there are fewer"
+    title = repr(data)
+    groups = [torch.ones_like(data.labels, dtype=torch.bool)]
+    if data.bias is not None:
+        title += '\nabove: aligned, below: conflicting'
+        groups = [data.aligned, ~data.aligned]
+    classes = int(data.labels.max())+1
+    grid = data.images.new_full((len(groups), rows, classes, *data.images.shape[1:]), 255)
     for g, group in enumerate(groups):
         for c in range(classes):
-            idx = (group & (labels == c)).nonzero().flatten()[:rows]
-            grid[g, :len(idx), c] = images[idx]
-    return grid.flatten(0, 2)
+            idx = (group & (data.labels == c)).nonzero().flatten()[:rows]
+            grid[g, :len(idx), c] = data.images[idx]
+    return show_images(grid.flatten(0, 2), ncols=classes, title=title)
 
 # %% ../nbs/00_dataset.ipynb #b627cba7
 @dataclass(frozen=True, repr=False)
@@ -83,13 +86,7 @@ class BiasedDataset:
 
     def image_grid(self, rows:int=3)->Figure:
         "One column a class: `rows` aligned images and, below them, `rows` conflicting ones"
-        title = repr(self)
-        groups = [torch.ones_like(self.labels, dtype=torch.bool)]
-        if self.bias is not None:
-            title += '\nabove: aligned, below: conflicting'
-            groups = [self.aligned, ~self.aligned]
-        grid = _class_columns(self.images, self.labels, groups, rows)
-        return show_images(grid, ncols=int(self.labels.max())+1, title=title)
+        return _draw_classes(self, rows)
 
     def _repr_png_(self)->bytes: return figure_to_png(self.image_grid())
 
