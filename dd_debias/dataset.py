@@ -69,7 +69,7 @@ class BiasedDataset:
 
     def __len__(self)->int: return len(self.labels)
 
-    def __getitem__(self, idx)->'BiasedDataset':
+    def __getitem__(self, idx:slice|Tensor|list[int])->'BiasedDataset':
         bias = None if self.bias is None else self.bias[idx]
         return replace(self, images=self.images[idx], labels=self.labels[idx], bias=bias)
 

@@ -11,6 +11,7 @@ __all__ = ['GREY', 'RED', 'subplots', 'show_images', 'figure_to_png', 'format_me
 import io
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -24,8 +25,8 @@ from .pixels import to_uint8
 
 # %% ../nbs/13_plots.ipynb #1f7a9d6ca
 def subplots(
-    *args, **kwargs, # as for matplotlib.pyplot.subplots
-)->tuple: # figure, axes
+    *args:Any, **kwargs:Any, # as for matplotlib.pyplot.subplots
+)->tuple[Figure, Any]: # figure, axes
     "`plt.subplots`, with a figure that pyplot neither shows nor keeps: it is shown where it is the value of a cell"
     options = {'layout': 'constrained'} | kwargs
     fig, axes = plt.subplots(*args, **options)

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -57,7 +58,7 @@ def accepted_kwargs(
 # %% ../nbs/10_runtime.ipynb #f9927329
 def oracle_kwargs(
     f:Callable, # a weigh function or a trainer, or a partial of one
-    data, # a BiasedDataset, or something without a bias
+    data:Any, # a BiasedDataset, or something without a bias
 )->dict[str, Tensor]: # keyword arguments
     "The bias for an oracle, nothing for any other function. Raises ValueError if an oracle's bias is unknown"
     already_given = 'bias' in getattr(f, 'keywords', {})
@@ -128,7 +129,7 @@ def load_tensors(
 # %% ../nbs/10_runtime.ipynb #b5cdc9af
 def hash_tensors(
     *tensors:Tensor,
-    about=None, # plain data that belongs to them
+    about:Any=None, # plain data that belongs to them
 )->str: # 16 hexadecimal digits
     "A hash of the bytes of the tensors, the same on every machine of the same byte order"
     text = '' if about is None else json.dumps(about, sort_keys=True)
