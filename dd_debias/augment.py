@@ -1,4 +1,4 @@
-"""Differentiable siamese augmentation: real and synthetic images of a class are shifted, turned and tinted by the same random draw, so what is learnt from one can be told to the other.
+"""Differentiable siamese augmentation: the same random transformation is applied to real and synthetic images.
 
 Docs: https://dd-debias.github.io/dd-debias/augment.html.md"""
 
@@ -15,86 +15,106 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # %% ../nbs/12_augment.ipynb #4a6a4237
-def _color(x, u):
-    "Brightness +-.5, saturation 0 to 2, contrast .5 to 1.5, in this order"
-    u = u[:, :, None, None, None]
-    x = x+(u[:, 0]-.5)
-    mean = x.mean(1, keepdim=True)
-    x = mean+(x-mean)*2*u[:, 1]
+def _color(
+    x:Tensor, # (N,C,H,W)
+    u:Tensor, # (N,3) in [0,1)
+)->Tensor: # (N,C,H,W)
+    "Brightness -.5 to .5, saturation 0 to 2, contrast .5 to 1.5, in this order"
+    brightness, saturation, contrast = u[:, :, None, None, None].unbind(1) # each (N,1,1,1)
+    x = x+(brightness-.5)
+    grey = x.mean(1, keepdim=True)
+    x = grey+(x-grey)*2*saturation
     mean = x.mean((1, 2, 3), keepdim=True)
-    return mean+(x-mean)*(u[:, 2]+.5)
+    return mean+(x-mean)*(contrast+.5)
 
-def _affine(x, a, b, c, d): # output pixel (i,j) shows input pixel (a i + b j, c i + d j)
-    zero = torch.zeros_like(a)
-    matrix = torch.stack([torch.stack([a, b, zero], 1), torch.stack([c, d, zero], 1)], 1)
-    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
+def _cutout(x:Tensor, u:Tensor)->Tensor:
+    "Set a square of half the size around a random pixel to zero"
+    def covered(size, u): # (N,size)
+        center = (u*size).long()
+        offset = torch.arange(size, device=x.device)-center[:, None]
+        return (offset >= -size/4) & (offset < size/4)
 
-def _crop(x, u):
+    h, w = x.shape[-2:]
+    hole = covered(h, u[:, 0])[:, :, None] & covered(w, u[:, 1])[:, None, :] # (N,H,W)
+    return x*~hole[:, None]
+
+def _flip(x:Tensor, u:Tensor)->Tensor:
+    "Mirror left and right, with probability 1/2"
+    return torch.where((u[:, 0] < .5)[:, None, None, None], x.flip(-1), x)
+
+# %% ../nbs/12_augment.ipynb #c31a45cf
+def _crop(x:Tensor, u:Tensor)->Tensor:
     "Shift by up to an eighth of the size, filling with zeros"
     h, w = x.shape[-2:]
-    ph, pw = math.ceil(h/8), math.ceil(w/8)
-    padded = F.pad(x, (pw, pw, ph, ph))
-    top, left = (u[:, 0]*(2*ph+1)).long(), (u[:, 1]*(2*pw+1)).long()
-    rows = top[:, None]+torch.arange(h, device=x.device)
-    cols = left[:, None]+torch.arange(w, device=x.device)
+    pad_h = math.ceil(h/8)
+    pad_w = math.ceil(w/8)
+    padded = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
+    top = (u[:, 0]*(2*pad_h+1)).long()
+    left = (u[:, 1]*(2*pad_w+1)).long()
+    rows = top[:, None]+torch.arange(h, device=x.device) # (N,H)
+    cols = left[:, None]+torch.arange(w, device=x.device) # (N,W)
     each = torch.arange(len(x), device=x.device)[:, None, None]
     return padded[each, :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
 
-def _cutout(x, u):
-    "Blank a square of half the size about a random pixel"
-    h, w = x.shape[-2:]
-    inside = lambda n, v: (torch.arange(n, device=x.device)-(v*n).long()[:, None]+n/4).div(n/2).floor() == 0
-    hole = inside(h, u[:, 0])[:, :, None] & inside(w, u[:, 1])[:, None, :]
-    return x*~hole[:, None]
+def _affine(x:Tensor, a:Tensor, b:Tensor, c:Tensor, d:Tensor)->Tensor:
+    "Output pixel (i,j) shows input pixel (a i + b j, c i + d j), counted from the centre; a to d are (N,)"
+    zero = torch.zeros_like(a)
+    first = torch.stack([a, b, zero], 1)
+    second = torch.stack([c, d, zero], 1)
+    grid = F.affine_grid(torch.stack([first, second], 1), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, align_corners=False)
 
-def _flip(x, u):
-    "Mirror left and right, one time in two"
-    return torch.where((u[:, 0] < .5)[:, None, None, None], x.flip(-1), x)
-
-def _scale(x, u):
-    "Stretch each direction by 1/1.2 to 1.2"
+def _scale(x:Tensor, u:Tensor)->Tensor:
+    "Scale each direction by 1/1.2 to 1.2"
     s = u*(1.2-1/1.2)+1/1.2
-    return _affine(x, s[:, 0], torch.zeros_like(s[:, 0]), torch.zeros_like(s[:, 0]), s[:, 1])
+    zero = torch.zeros_like(s[:, 0])
+    return _affine(x, s[:, 0], zero, zero, s[:, 1])
 
-def _rotate(x, u):
-    "Turn by up to 15 degrees either way"
-    t = (u[:, 0]-.5)*2*math.radians(15)
-    return _affine(x, t.cos(), -t.sin(), t.sin(), t.cos())
+def _rotate(x:Tensor, u:Tensor)->Tensor:
+    "Turn by -15 to 15 degrees"
+    angle = (u[:, 0]-.5)*2*math.radians(15)
+    return _affine(x, angle.cos(), -angle.sin(), angle.sin(), angle.cos())
 
 OPERATIONS = dict(color=_color, crop=_crop, cutout=_cutout, flip=_flip, scale=_scale, rotate=_rotate)
 
 # %% ../nbs/12_augment.ipynb #32dbcaa3
 def operations(
     strategy:str, # names joined by _; '' for none
-)->list: # of names
+)->list[str]: # names
     "The operations of a strategy. Raises ValueError if there is no such operation"
     names = strategy.split('_') if strategy else []
-    if (unknown := sorted(set(names)-set(OPERATIONS))):
-        raise ValueError(f"augment: {unknown[0]!r} is none of {', '.join(OPERATIONS)}; join the names of operations with _")
+    unknown = sorted(set(names)-set(OPERATIONS))
+    if unknown:
+        raise ValueError(f"augment: {unknown[0]!r} is none of {', '.join(OPERATIONS)}; "
+                         'join the names of operations with _')
     return names
 
+# %% ../nbs/12_augment.ipynb #1db1d105
 def siamese_augment(
     images:Tensor, # (N,C,H,W) standardised floats
     groups:Tensor, # (N,) which images share a draw: the labels, or arange(N) for a draw each; best on the CPU
     *,
-    strategy:str='color_crop_cutout_scale_rotate', # operations to draw from; add flip for anything but digits and text; '' for none
+    strategy:str='color_crop_cutout_scale_rotate', # operations to draw from; add flip unless digits or text; '': none
     seed:int, # the same seed gives a group the same draw, whatever images it is applied to
-    draws:int|None=None, # how many groups there are; None: as many as `groups` shows
+    draws:int|None=None, # number of groups; None: one more than the largest in `groups`
 )->Tensor: # (N,C,H,W)
     "One operation for each group, the same for every image of it (Zhao and Bilen, 2021b)"
     names = operations(strategy)
     if not names: return images
-    groups = groups.cpu() # all that is decided is decided there, so that a GPU need not be waited for
+    groups = groups.cpu() # drawing and sorting are done on the CPU, so that a GPU need not be waited for
     n = draws or int(groups.max())+1
-    gen = torch.Generator().manual_seed(seed)
-    op, u = torch.randint(len(names), (n,), generator=gen)[groups], torch.rand(n, 3, generator=gen)[groups].to(images)
+    generator = torch.Generator().manual_seed(seed)
+    op = torch.randint(len(names), (n,), generator=generator)[groups] # (N,) number of the operation
+    u = torch.rand(n, 3, generator=generator)[groups].to(images) # (N,3)
     if len(names) == 1: return OPERATIONS[names[0]](images, u)
-    order = op.argsort(stable=True)
-    idx, back = (i.to(images.device) for i in (order, order.argsort()))
+    order = op.argsort(stable=True) # images of one operation next to each other
+    inverse = order.argsort().to(images.device)
+    order = order.to(images.device)
     sizes = op.bincount(minlength=len(names)).tolist()
-    pieces = zip(names, images[idx].split(sizes), u[idx].split(sizes))
-    return torch.cat([OPERATIONS[name](x, v) for name, x, v in pieces if len(x)])[back]
+    augmented = []
+    for name, x, v in zip(names, images[order].split(sizes), u[order].split(sizes), strict=True):
+        if len(x): augmented.append(OPERATIONS[name](x, v))
+    return torch.cat(augmented)[inverse]
 
 # %% ../nbs/12_augment.ipynb #fb5d5e84
 def batch_augment(
@@ -103,6 +123,8 @@ def batch_augment(
     strategy:str='color_crop_cutout_scale_rotate', # operations to draw from; '' for none
     seed:int,
 )->Tensor: # (N,C,H,W)
-    "One operation for all, each image with a draw of its own"
-    names = operations(strategy) or ['']
-    return siamese_augment(images, torch.arange(len(images)), strategy=names[seed % len(names)], seed=seed)
+    "One operation for all images, with random numbers of its own for each"
+    names = operations(strategy)
+    if not names: return images
+    name = names[seed % len(names)]
+    return siamese_augment(images, torch.arange(len(images)), strategy=name, seed=seed)

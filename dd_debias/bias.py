@@ -1,4 +1,4 @@
-"""Decide for each sample what its shortcut says, then paint that over the image.
+"""Draw the bias of each sample, then paint it over the image.
 
 Docs: https://dd-debias.github.io/dd-debias/bias.html.md"""
 
@@ -9,6 +9,8 @@ __all__ = ['COLORS', 'NOISE', 'PAPER_COUNTS', 'assign_bias', 'paint_color', 'che
            'combine']
 
 # %% ../nbs/03_bias.ipynb #ae60b652
+import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -20,31 +22,51 @@ from .runtime import accepted_kwargs, derive_seed, seeded
 from .sources import digits, mnist
 
 # %% ../nbs/03_bias.ipynb #31431b08
+def _conflict_count(
+    conflict:float|int, # share of n in [0,1], or a number if an int above 1
+    n:int, # samples
+)->int:
+    "The number of conflicting samples"
+    is_number = isinstance(conflict, int) and conflict > 1
+    if not 0 <= conflict <= (n if is_number else 1):
+        raise ValueError(f'conflict must be a share in [0,1] or a number of samples up to {n}, got {conflict}')
+    return int(conflict) if is_number else round(conflict*n)
+
+def _split_by_size(
+    total:int, # samples to distribute
+    counts:Tensor, # (C,) sizes of the classes
+)->Tensor: # (C,) integers that sum to `total`
+    "Shares in proportion to the sizes, rounded by the largest remainders"
+    share = counts.double()*total/counts.sum()
+    rounded = share.floor().long()
+    by_remainder = (share-rounded).argsort(descending=True, stable=True)
+    missing = total-int(rounded.sum())
+    rounded[by_remainder[:missing]] += 1
+    return rounded
+
+# %% ../nbs/03_bias.ipynb #66f1c87e
 def assign_bias(
     labels:Tensor, # (N,)
     conflict:float|int=.05, # share of bias-conflicting samples in [0,1], or their exact number if an int above 1
     *,
     seed:int=0,
 )->Tensor: # (N,) the bias of each sample, one of the classes
-    "Conflicting samples are spread over the classes in proportion to their size, and evenly over the other classes' biases"
+    "Draw the bias of each sample: its label, or for conflicting samples evenly one of the other classes"
     counts = class_counts(labels)
-    n, classes = len(labels), len(counts)
-    total = conflict if isinstance(conflict, int) and conflict > 1 else round(conflict*n) if 0 <= conflict <= 1 else -1
-    if not 0 <= total <= n:
-        raise ValueError(f'conflict must be a share in [0,1] or a number of samples up to {n}, got {conflict}')
+    classes = len(counts)
+    total = _conflict_count(conflict, len(labels))
     if classes == 1 and total:
         raise ValueError('labels: with a single class nothing can conflict; use two classes or conflict=0')
-    share = counts.double()*total/n
-    quota = share.floor().long()
-    # the largest remainders, so that the sum is exact
-    quota[(share-quota).argsort(descending=True, stable=True)[:total-int(quota.sum())]] += 1
+    conflicting = _split_by_size(total, counts) # (C,)
     bias = labels.clone()
     with seeded(derive_seed(seed, 'bias')):
         for c in range(classes):
-            k = int(quota[c])
-            chosen = (labels == c).nonzero().flatten()[torch.randperm(int(counts[c]))[:k].to(labels.device)]
-            others = torch.randperm(classes-1).add(c+1).remainder(classes)
-            bias[chosen] = others.repeat(-(-k//max(classes-1, 1)))[:k].to(labels.device)
+            k = int(conflicting[c])
+            members = (labels == c).nonzero().flatten()
+            chosen = members[torch.randperm(len(members))[:k].to(labels.device)] # (k,) indices
+            others = torch.randperm(classes-1).add(c+1).remainder(classes) # the other classes in random order
+            repeats = math.ceil(k/max(classes-1, 1))
+            bias[chosen] = others.repeat(repeats)[:k].to(labels.device)
     return bias
 
 # %% ../nbs/03_bias.ipynb #0bc65763
@@ -61,6 +83,7 @@ COLORS = torch.tensor([
     [.8337, .2024, .2669]])
 NOISE = (.05, .02, .01, .005, .002) # standard deviation of the colour shift at severity 1 to 5
 
+# %% ../nbs/03_bias.ipynb #13d868f0
 def paint_color(
     images:Tensor, # (N,1,H,W) uint8, grey on black
     bias:Tensor, # (N,) index of the colour
@@ -70,7 +93,7 @@ def paint_color(
     seed:int=0,
     colors:Tensor=COLORS, # (K,3) RGB in [0,1]
 )->Tensor: # (N,3,H,W) uint8
-    "Colour the foreground: clamp(colour + noise, 0, 1) times the grey level, one noise vector an image (Nam et al., 2020)"
+    "Colour the foreground: clamp(colour + noise, 0, 1) times the grey level (Nam et al., 2020)"
     if not 0 <= min_strength <= 1: raise ValueError(f'min_strength must be in [0,1], got {min_strength}')
     if severity not in (1, 2, 3, 4, 5): raise ValueError(f'severity must be 1 to 5, got {severity}')
     if images.ndim != 4 or images.shape[1] != 1:
@@ -78,51 +101,57 @@ def paint_color(
     if len(bias) and int(bias.max()) >= len(colors):
         raise ValueError(f'bias names colour {int(bias.max())}, but colors holds {len(colors)}')
     with seeded(derive_seed(seed, 'color')): noise = torch.randn(len(images), 3)*NOISE[severity-1]
-    rgb = (colors[bias.cpu()]+noise).clamp(0, 1)
+    rgb = (colors[bias.cpu()]+noise).clamp(0, 1) # (N,3)
     if min_strength < 1:
-        with seeded(derive_seed(seed, 'strength')): strength = min_strength+(1-min_strength)*torch.rand(len(images), 1)
+        with seeded(derive_seed(seed, 'strength')): uniform = torch.rand(len(images), 1)
+        strength = min_strength+(1-min_strength)*uniform # (N,1)
         rgb = 1-strength*(1-rgb) # towards white, which leaves the grey level alone
     rgb = rgb.mul(255).round().to(images.device)
-    # block by block: a 55,000-image set stays small on its way
-    return torch.cat([(x.float()*c[:, :, None, None]/255).round().to(torch.uint8)
-                      for x, c in zip(images.split(4096), rgb.split(4096))])
+    painted = []
+    for grey, color in zip(images.split(4096), rgb.split(4096), strict=True): # in blocks, which bounds the memory
+        painted.append((grey.float()*color[:, :, None, None]/255).round().to(torch.uint8))
+    return torch.cat(painted)
 
 # %% ../nbs/03_bias.ipynb #48942926
 def check_painter(
-    paint, # paint(images, bias) -> images
+    paint:Callable, # paint(images, bias) -> images
     images:Tensor, # (N,C,H,W) uint8 to try it on
     classes:int=2, # values of the bias to try
-):
-    "Raises AssertionError unless `paint` keeps the samples and their order, gives bytes, repeats itself, and leaves the global random state alone"
+)->None:
+    "Check a painter on some images. Raises AssertionError, with the reason, if it is not one"
     bias = torch.arange(len(images), device=images.device)%classes
-    before, copy = torch.get_rng_state(), images.clone()
-    out, again = paint(images, bias), paint(images, bias)
-    assert out.dtype == torch.uint8 and out.ndim == 4 and len(out) == len(images), \
+    random_state = torch.get_rng_state()
+    copy = images.clone()
+    painted = paint(images, bias)
+    again = paint(images, bias)
+    assert painted.dtype == torch.uint8 and painted.ndim == 4 and len(painted) == len(images), \
         'paint must return (N,C,H,W) uint8, one image for each it was given'
-    assert out.equal(again), 'the same arguments must paint the same pixels; take a seed'
-    assert torch.get_rng_state().equal(before), 'paint must leave the global random state as it was; use seeded'
+    assert painted.equal(again), 'the same arguments must paint the same pixels; take a seed'
+    assert torch.get_rng_state().equal(random_state), 'paint must leave the global random state as it was; use seeded'
     assert images.equal(copy), 'paint must not write into the images it was given'
-    assert not out.equal(paint(images, (bias+1)%classes)), 'another bias must give other pixels'
+    assert not painted.equal(paint(images, (bias+1)%classes)), 'another bias must give other pixels'
 
 # %% ../nbs/03_bias.ipynb #85162b64
 def biased(
     images:Tensor, # (N,C,H,W) uint8
     labels:Tensor, # (N,)
-    paint, # paint(images, bias) -> images; given the seed too, if it takes one
+    paint:Callable, # paint(images, bias) -> images; given the seed too, if it takes one
     conflict:float|int=.05, # as for `assign_bias`
     split:str='train', # anything else is unbiased: the share is 1-1/C
     *,
-    classes:tuple=(), # their names
+    classes:tuple[str, ...]=(), # their names
     seed:int=0,
 )->BiasedDataset:
     "Draw a bias for each image and paint it"
     seed = derive_seed(seed, split)
-    bias = assign_bias(labels, conflict if split == 'train' else 1-1/len(class_counts(labels)), seed=seed)
-    return BiasedDataset(paint(images, bias, **{k: seed for k in accepted_kwargs(paint, 'seed')}), labels, bias, classes)
+    if split != 'train': conflict = 1-1/len(class_counts(labels))
+    bias = assign_bias(labels, conflict, seed=seed)
+    seeds = {name: seed for name in accepted_kwargs(paint, 'seed')}
+    return BiasedDataset(paint(images, bias, **seeds), labels, bias, classes)
 
 # %% ../nbs/03_bias.ipynb #9e978124
 def color_digits(
-    conflict:float=.05, # share of conflicting samples in train; in test the colour is independent of the label
+    conflict:float=.05, # share of conflicting samples in train; in test colour and label are independent
     split:str='train', # 'train' (1,200 images) or 'test' (597)
     *,
     severity:int=4, # of the colour noise, 1 to 5
@@ -130,13 +159,14 @@ def color_digits(
     seed:int=0,
 )->BiasedDataset: # images of 3x16x16
     "scikit-learn's digits, coloured"
+    images, labels = digits(split)
     paint = partial(paint_color, severity=severity, min_strength=min_strength)
-    return biased(*digits(split), paint, conflict, split, classes=tuple('0123456789'), seed=seed)
+    return biased(images, labels, paint, conflict, split, classes=tuple('0123456789'), seed=seed)
 
 PAPER_COUNTS = {.01: 491, .02: 986, .05: 2449} # bias-conflicting samples among 55,000: paper, section 5.1
 
 def cmnist(
-    conflict:float=.05, # share of conflicting samples in train; in valid and test the colour is independent of the label
+    conflict:float=.05, # share of conflicting samples in train; elsewhere colour and label are independent
     split:str='train', # 'train' (55,000 images), 'valid' (5,000) or 'test' (10,000)
     *,
     severity:int=4, # of the colour noise, 1 to 5
@@ -155,7 +185,9 @@ def combine(
     *biases:Tensor, # each (N,), numbered 0..K-1
 )->Tensor: # (N,) 0..K-1 where they agree, else K plus the number of the combination
     "Several biases as one"
-    stack = torch.stack(biases)
-    k = int(stack.max())+1
-    number = (stack*k**torch.arange(len(stack), device=stack.device)[:, None]).sum(0)
-    return torch.where((stack == stack[0]).all(0), stack[0], k+number)
+    stacked = torch.stack(biases) # (B,N)
+    k = int(stacked.max())+1
+    place_value = k**torch.arange(len(stacked), device=stacked.device) # (B,)
+    combination = (stacked*place_value[:, None]).sum(0) # (N,) the biases as the digits of a number to base k
+    agree = (stacked == stacked[0]).all(0)
+    return torch.where(agree, stacked[0], k+combination)

@@ -1,4 +1,4 @@
-"""Images are bytes; networks like numbers around zero. The way there, and back.
+"""Images are bytes, networks take standardised floats: conversion, padding, standardisation, and the way back.
 
 Docs: https://dd-debias.github.io/dd-debias/pixels.html.md"""
 
@@ -16,52 +16,61 @@ from torch import Tensor
 def to_float(
     images:Tensor, # uint8 in 0..255, or float in [0,1]
 )->Tensor: # float32 in [0,1]
-    "Pixels as numbers between 0 and 1. Floats pass unchanged, also those a distiller has moved outside [0,1]"
-    return images.float()/255 if images.dtype == torch.uint8 else images.float()
+    "Pixels as floats between 0 and 1. Floats are not clipped: a distiller may move them outside [0,1]"
+    if images.dtype == torch.uint8: return images.float()/255
+    return images.float()
 
 def to_uint8(
     images:Tensor, # uint8, or float in [0,1]
 )->Tensor: # uint8
-    "Pixels as bytes, clipped to what a screen can show"
-    return images if images.dtype == torch.uint8 else images.mul(255).round().clamp(0, 255).to(torch.uint8)
+    "Pixels as bytes; floats outside [0,1] are clipped"
+    if images.dtype == torch.uint8: return images
+    return images.mul(255).round().clamp(0, 255).to(torch.uint8)
 
 # %% ../nbs/01_pixels.ipynb #b9892507
 def pad(
     images:Tensor, # (N,C,H,W)
     size:int=32, # pixels
 )->Tensor: # (N,C,size,size)
-    "Centre the images on a black square"
+    "Centre the images on a black square. Raises ValueError if they are larger"
     h, w = images.shape[-2:]
     if size < max(h, w): raise ValueError(f'size must be at least {max(h, w)}, the size of the images, got {size}')
-    top, left = (size-h)//2, (size-w)//2
+    top = (size-h)//2
+    left = (size-w)//2
     return F.pad(images, (left, size-w-left, top, size-h-top))
 
 # %% ../nbs/01_pixels.ipynb #29151751
 def channel_stats(
     images:Tensor, # (N,C,H,W)
-    weights:Tensor|None=None, # (N,)
-    block:int=4096,
-)->tuple: # mean (C,), std (C,), of pixels in [0,1]
-    "Mean and standard deviation of each channel, each image counted by its weight"
+    weights:Tensor|None=None, # (N,) None: ones
+    block:int=4096, # images at a time, which bounds the memory
+)->tuple[Tensor, Tensor]: # mean (C,), std (C,), of pixels in [0,1]
+    "Weighted mean and standard deviation of each channel; the latter is at least .01"
     w = torch.ones(len(images), dtype=torch.float64, device=images.device) if weights is None else weights.double()
-    moments = [(x.mean((2, 3)), x.square().mean((2, 3))) for x in map(to_float, images.split(block))]
-    first, second = (torch.cat(m).double() for m in zip(*moments))
-    mean = w@first/w.sum()
-    std = (w@second/w.sum()-mean**2).clamp_min(1e-4).sqrt()
+    means = [] # of x, for each image and channel
+    squares = [] # of x**2
+    for part in images.split(block):
+        x = to_float(part)
+        means.append(x.mean((2, 3)))
+        squares.append(x.square().mean((2, 3)))
+    mean = w@torch.cat(means).double()/w.sum() # (C,)
+    mean_square = w@torch.cat(squares).double()/w.sum() # (C,)
+    std = (mean_square-mean**2).clamp_min(1e-4).sqrt()
     return mean.float(), std.float()
 
+# %% ../nbs/01_pixels.ipynb #07fd3283
 def standardize(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
-    stats:tuple, # mean (C,), std (C,)
+    stats:tuple[Tensor, Tensor], # mean (C,), std (C,)
 )->Tensor: # (N,C,H,W) float32
-    "Pixels as networks like them"
-    mean, std = (s.view(-1, 1, 1) for s in stats)
-    return (to_float(images)-mean)/std
+    "Standardise channels: subtract the mean, divide by the standard deviation"
+    mean, std = stats
+    return (to_float(images)-mean.view(-1, 1, 1))/std.view(-1, 1, 1)
 
 def unstandardize(
-    images:Tensor, # (N,C,H,W)
-    stats:tuple, # mean (C,), std (C,)
-)->Tensor: # (N,C,H,W)
-    "And back to pixels"
-    mean, std = (s.view(-1, 1, 1) for s in stats)
-    return images*std+mean
+    images:Tensor, # (N,C,H,W) standardised
+    stats:tuple[Tensor, Tensor], # mean (C,), std (C,)
+)->Tensor: # (N,C,H,W) float32; in [0,1] where the pixels were
+    "The inverse of `standardize`, up to conversion to bytes"
+    mean, std = stats
+    return images*std.view(-1, 1, 1)+mean.view(-1, 1, 1)

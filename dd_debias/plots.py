@@ -1,4 +1,4 @@
-"""A sheet of images is one picture, and a figure is shown where it is the value of a cell.
+"""Images in a grid, a mean with its standard deviation, two colours with a fixed meaning: the same on every page.
 
 Docs: https://dd-debias.github.io/dd-debias/plots.html.md"""
 
@@ -11,6 +11,7 @@ __all__ = ['GREY', 'RED', 'subplots', 'show_images', 'figure_to_png', 'format_me
 import io
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -24,13 +25,15 @@ from .pixels import to_uint8
 
 # %% ../nbs/13_plots.ipynb #1f7a9d6ca
 def subplots(
-    *args, **kwargs, # as for matplotlib.pyplot.subplots
-)->tuple: # figure, axes
-    "`plt.subplots`, but the figure is shown only where it is asked for, as the value of a cell, and pyplot forgets it"
-    fig, axes = plt.subplots(*args, **{'layout': 'constrained', **kwargs})
+    *args:Any, **kwargs:Any, # as for matplotlib.pyplot.subplots
+)->tuple[Figure, Any]: # figure, axes
+    "`plt.subplots`, with a figure that pyplot neither shows nor keeps: it is shown where it is the value of a cell"
+    options = {'layout': 'constrained'} | kwargs
+    fig, axes = plt.subplots(*args, **options)
     plt.close(fig)
     return fig, axes
 
+# %% ../nbs/13_plots.ipynb #c388cccc
 def show_images(
     images:Tensor, # (N,C,H,W), uint8 or float in [0,1]
     ncols:int=10, # images in a row
@@ -39,12 +42,15 @@ def show_images(
     zoom:float=1., # 1: a 32-pixel image is about 1 cm wide
 )->Figure:
     "One picture of many images, row by row"
-    sheet = make_grid(to_uint8(images.detach().cpu()), nrow=ncols, padding=2, pad_value=255).permute(1, 2, 0)
-    h, w = sheet.shape[:2]
-    scale = zoom*32/images.shape[-1]/80
+    grid = make_grid(to_uint8(images.detach().cpu()), nrow=ncols, padding=2, pad_value=255).permute(1, 2, 0) # (h,w,3)
+    h, w = grid.shape[:2]
+    scale = zoom*32/images.shape[-1]/80 # inches a pixel
     lines = title.split('\n') if title else []
-    fig, ax = subplots(figsize=(max(w*scale, 1., *(.075*len(l) for l in lines)), h*scale+.2+.17*len(lines)), dpi=100)
-    ax.imshow(sheet.numpy(), interpolation='nearest')
+    title_width = max([.075*len(line) for line in lines], default=0.)
+    width = max(w*scale, 1., title_width)
+    height = h*scale+.2+.17*len(lines)
+    fig, ax = subplots(figsize=(width, height), dpi=100)
+    ax.imshow(grid.numpy(), interpolation='nearest')
     ax.axis('off')
     if title: ax.set_title(title, fontsize=9)
     return fig
@@ -62,7 +68,8 @@ def format_mean_std(
     decimals:int=1,
 )->str: # such as '90.5 ± 0.7', '' for NaN
     "A mean and a standard deviation in one cell"
-    return '' if math.isnan(mean) else f'{mean:.{decimals}f} ± {std:.{decimals}f}'
+    if math.isnan(mean): return ''
+    return f'{mean:.{decimals}f} ± {std:.{decimals}f}'
 
 def mean_std(
     values:Iterable[float],
@@ -85,4 +92,6 @@ def plot_accuracy_bars(
     scores[['aligned', 'conflicting']].plot.bar(ax=ax, rot=0, color=[GREY, RED], xlabel='')
     ax.set(ylabel='accuracy (%)', ylim=(0, 100))
     ax.legend(['bias-aligned', 'bias-conflicting'], loc='lower right', bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
-    return ax.figure
+    fig = ax.figure
+    assert isinstance(fig, Figure), 'ax: of a figure, not of a part of one'
+    return fig

@@ -1,4 +1,4 @@
-"""What every part needs and none should write twice: randomness that is an argument, files that are whole, one hook, and checkpoints.
+"""What makes a run repeatable and lets it continue after a stop: seeds as arguments, whole files, hooks, checkpoints.
 
 Docs: https://dd-debias.github.io/dd-debias/runtime.html.md"""
 
@@ -6,7 +6,7 @@ Docs: https://dd-debias.github.io/dd-debias/runtime.html.md"""
 
 # %% auto #0
 __all__ = ['seeded', 'derive_seed', 'accepted_kwargs', 'oracle_kwargs', 'check_device', 'atomic_write', 'save_tensors',
-           'load_tensors', 'hash_tensors', 'Checkpoint', 'chain_hooks', 'progress_bar']
+           'load_tensors', 'hash_tensors', 'chain_hooks', 'progress_bar', 'Checkpoint']
 
 # %% ../nbs/10_runtime.ipynb #14dd732f
 import hashlib
@@ -15,9 +15,10 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,7 +28,7 @@ from tqdm import tqdm
 
 # %% ../nbs/10_runtime.ipynb #a588450e
 @contextmanager
-def seeded(seed:int):
+def seeded(seed:int)->Iterator[None]:
     "Run a block under `seed`; torch's global random state is restored afterwards"
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=cuda):
@@ -35,31 +36,42 @@ def seeded(seed:int):
         if cuda: torch.cuda.manual_seed_all(seed)
         yield
 
+# %% ../nbs/10_runtime.ipynb #dd64863e
 def derive_seed(
     seed:int,
-    *names, # strings or integers
-)->int: # below 2**53
-    "A seed of its own for each use of `seed`, the same on every machine"
-    return int.from_bytes(hashlib.blake2b(repr((int(seed), *names)).encode(), digest_size=6).digest(), 'big')
+    *names:str|int, # what the seed is for
+)->int: # below 2**48
+    "A seed for each use of `seed`, the same on every machine"
+    use = repr((int(seed), *names))
+    digest = hashlib.blake2b(use.encode(), digest_size=6).digest()
+    return int.from_bytes(digest, 'big')
 
 # %% ../nbs/10_runtime.ipynb #79a24f60
-def accepted_kwargs(f, *names)->set:
-    "Which of `names` the function, or partial, takes as keywords"
-    return {n for n in names if n in inspect.signature(f).parameters}
+def accepted_kwargs(
+    f:Callable, # a function, or a partial of one
+    *names:str,
+)->set[str]:
+    "Those of `names` that the function takes as keywords"
+    parameters = inspect.signature(f).parameters
+    return {name for name in names if name in parameters}
 
+# %% ../nbs/10_runtime.ipynb #f9927329
 def oracle_kwargs(
-    f, # a weigh function or a trainer, or a partial of one
-    data, # a BiasedDataset, or something without a bias
-)->dict: # keyword arguments
-    "The bias, for an oracle; nothing for any other function. Raises ValueError if an oracle's bias is unknown"
-    if not accepted_kwargs(f, 'bias') or 'bias' in getattr(f, 'keywords', {}): return {}
-    if getattr(data, 'bias', None) is None:
+    f:Callable, # a weigh function or a trainer, or a partial of one
+    data:Any, # a BiasedDataset, or something without a bias
+)->dict[str, Tensor]: # keyword arguments
+    "The bias for an oracle, nothing for any other function. Raises ValueError if an oracle's bias is unknown"
+    already_given = 'bias' in getattr(f, 'keywords', {})
+    if already_given or not accepted_kwargs(f, 'bias'): return {}
+    bias = getattr(data, 'bias', None)
+    if bias is None:
         raise ValueError(f"{getattr(f, 'func', f).__name__} needs a set whose bias is known")
-    return dict(bias=data.bias)
+    return dict(bias=bias)
 
+# %% ../nbs/10_runtime.ipynb #6a36b1ed
 def check_device(
     device:str, # such as 'cpu' or 'cuda:1'
-):
+)->None:
     "Raises ValueError unless tensors can be put there"
     try: torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as e:
@@ -69,8 +81,8 @@ def check_device(
 @contextmanager
 def atomic_write(
     path:str|Path,
-): # a temporary path in the same folder
-    "Write to the path it yields; if the block ends well, that file takes the place of `path`, else nothing is left behind"
+)->Iterator[Path]: # a temporary path in the same folder
+    "Write to the path it yields: the file takes the place of `path` if the block succeeds, else nothing is left behind"
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +91,9 @@ def atomic_write(
     os.close(fd)
     try:
         yield Path(name)
-        umask = os.umask(0); os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
+        umask = os.umask(0) # the only way to read it is to set it
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask) # mkstemp makes files that nobody else can read
         os.replace(name, path)
     except OSError as e:
         raise OSError(f'cannot write {path}: {e.strerror or e}; free some space or choose another folder') from e
@@ -89,73 +102,51 @@ def atomic_write(
 # %% ../nbs/10_runtime.ipynb #58d61c27a
 def save_tensors(
     path:str|Path,
-    tensors:dict, # name -> tensor
+    tensors:dict[str, Tensor],
     meta:dict, # plain numbers, strings, lists and dicts
-):
-    "One safetensors file, written whole or not at all"
+)->None:
+    "Write one safetensors file. Raises OSError if that is not possible"
+    on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     try:
-        with atomic_write(path) as f:
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, f,
-                      {'dd_debias': json.dumps(meta, sort_keys=True)})
+        with atomic_write(path) as f: save_file(on_cpu, f, {'dd_debias': json.dumps(meta, sort_keys=True)})
     except SafetensorError as e:
         raise OSError(f'cannot write {path}: {e}; free some space or choose another folder') from e
 
 def load_tensors(
     path:str|Path,
-)->tuple: # tensors (name -> tensor), meta (dict)
-    "What `save_tensors` wrote. Raises FileNotFoundError if there is nothing, ValueError if it is damaged or another program's"
+)->tuple[dict[str, Tensor], dict]: # tensors, meta
+    "What `save_tensors` wrote. Raises FileNotFoundError if there is nothing, ValueError if it is damaged or foreign"
     if not Path(path).is_file(): raise FileNotFoundError(f'{path} does not exist')
     try:
         with safe_open(path, 'pt') as f:
-            return {k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()['dd_debias'])
+            names = f.keys()
+            tensors = {name: f.get_tensor(name) for name in names}
+            meta = json.loads(f.metadata()['dd_debias'])
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as e:
         raise ValueError(f'{path} is damaged or was not written by dd_debias ({e}); delete it and make it again') from e
+    return tensors, meta
 
 # %% ../nbs/10_runtime.ipynb #b5cdc9af
 def hash_tensors(
     *tensors:Tensor,
-    about=None, # plain data that belongs to them
+    about:Any=None, # plain data that belongs to them
 )->str: # 16 hexadecimal digits
-    "The same for the same bytes, on every machine of the same byte order"
+    "A hash of the bytes of the tensors, the same on every machine of the same byte order"
     text = '' if about is None else json.dumps(about, sort_keys=True)
     h = hashlib.blake2b(text.encode(), digest_size=8)
-    for t in tensors: h.update(t.cpu().contiguous().numpy())
+    for t in tensors: h.update(t.cpu().contiguous().numpy().data)
     return h.hexdigest()
 
-# %% ../nbs/10_runtime.ipynb #b7b5a95e
-class Checkpoint:
-    "A hook that saves the state of a distiller to `path` every `every` steps. `config` says which run it is: another run's file is refused"
-    def __init__(self,
-        path:str|Path, # *.safetensors
-        config:dict|None=None,
-        *,
-        every:int=20, # steps between two saves
-    ): self.path, self.config, self.every = Path(path), config or {}, every
-
-    def __call__(self, step, steps, state):
-        if step % self.every or step >= steps: return
-        tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)}
-        if all(v.isfinite().all() for v in tensors.values()): # else the last good state stays
-            save_tensors(self.path, tensors, dict(step=step, config=self.config))
-
-    def state(self)->dict|None:
-        "What to start from, None if there is nothing"
-        if not self.path.exists(): return None
-        tensors, meta = load_tensors(self.path)
-        if meta.get('config') != json.loads(json.dumps(self.config)):
-            raise ValueError(f'{self.path} belongs to another run; delete it or choose another folder')
-        return dict(tensors, step=meta['step'])
-
+# %% ../nbs/10_runtime.ipynb #cea2a200
 def chain_hooks(
-    *fs, # hooks, or None
-):
-    "One hook that calls each of several"
-    fs = [f for f in fs if f]
+    *hooks:Callable|None,
+)->Callable: # a hook
+    "One hook that calls each of several; None is left out"
+    given = [hook for hook in hooks if hook]
     def call(*args):
-        for f in fs: f(*args)
+        for hook in given: hook(*args)
     return call
 
-# %% ../nbs/10_runtime.ipynb #88aa7120a
 def progress_bar(
     title:str,
 )->Callable: # a hook
@@ -167,3 +158,31 @@ def progress_bar(
         bar.update(step-bar.n)
         if step >= steps: bar.close()
     return hook
+
+# %% ../nbs/10_runtime.ipynb #b7b5a95e
+class Checkpoint:
+    "A hook that saves the state of a run. `config` says which run it is: the file of another one is refused"
+    def __init__(
+        self,
+        path:str|Path, # *.safetensors
+        config:dict|None=None,
+        *,
+        every:int=20, # steps between two saves
+    ):
+        self.path = Path(path)
+        self.config = config or {}
+        self.every = every
+
+    def __call__(self, step:int, steps:int, state:dict)->None:
+        if step % self.every or step >= steps: return
+        tensors = {name: v for name, v in state.items() if isinstance(v, Tensor)}
+        if all(v.isfinite().all() for v in tensors.values()): # else the last good state stays
+            save_tensors(self.path, tensors, dict(step=step, config=self.config))
+
+    def state(self)->dict|None: # tensors by name, and step
+        "The state saved last, None if there is none. Raises ValueError if it is another run's"
+        if not self.path.exists(): return None
+        tensors, meta = load_tensors(self.path)
+        if meta.get('config') != json.loads(json.dumps(self.config)):
+            raise ValueError(f'{self.path} belongs to another run; delete it or choose another folder')
+        return dict(tensors, step=meta['step'])

@@ -11,71 +11,95 @@ __all__ = ['CLOTHES', 'OBJECTS', 'digits', 'data_root', 'load_npz', 'mnist', 'fa
 import os
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
+from torch import Tensor
 
 from .runtime import atomic_write
 
 # %% ../nbs/02_sources.ipynb #79135d89
 def digits(
     split:str='train', # 'train' (1,200 images) or 'test' (597)
-)->tuple: # images (N,1,16,16) uint8, labels (N,)
+)->tuple[Tensor, Tensor]: # images (N,1,16,16) uint8, labels (N,)
     "The digits that ship with scikit-learn, in a fixed split"
     if split not in ('train', 'test'): raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     d = load_digits()
-    small = torch.from_numpy(d.images).float().div(16).unsqueeze(1)
+    small = torch.from_numpy(d.images).float().div(16).unsqueeze(1) # (1797,1,8,8)
     images = F.interpolate(small, size=16, mode='bilinear').mul(255).round().to(torch.uint8)
+    labels = torch.from_numpy(d.target).long()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     idx = order[:1200] if split == 'train' else order[1200:]
-    return images[idx], torch.from_numpy(d.target)[idx].long()
+    return images[idx], labels[idx]
 
-# %% ../nbs/02_sources.ipynb #953838c8
+# %% ../nbs/02_sources.ipynb #4f668cc3
 def data_root(
     root:str|Path|None=None, # None: $DD_DEBIAS_DATA, else ~/.cache/dd_debias
 )->Path:
     "The folder that holds the .npz files"
-    return Path(root or os.environ.get('DD_DEBIAS_DATA')
-                or Path(os.environ.get('XDG_CACHE_HOME', Path.home()/'.cache'))/'dd_debias').expanduser()
+    folder = root or os.environ.get('DD_DEBIAS_DATA')
+    if not folder:
+        user_cache = os.environ.get('XDG_CACHE_HOME', Path.home()/'.cache')
+        folder = Path(user_cache)/'dd_debias'
+    return Path(folder).expanduser()
 
 def load_npz(
     path:Path,
-    keys, # the arrays it must hold
-)->dict: # name -> array
-    "Arrays of an .npz file, without pickles. Raises ValueError if the file is damaged or lacks one"
+    keys:Iterable[str], # the arrays it must hold
+)->dict[str, np.ndarray]: # name -> array
+    "Arrays of an .npz file, without pickles. Raises ValueError if the file is damaged or lacks one of them"
     try:
         with np.load(path, allow_pickle=False) as f: return {k: f[k] for k in keys}
     except PermissionError: raise
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, zipfile.zlib.error) as e:
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, zlib.error) as e:
         raise ValueError(f'{path} is damaged or not the file it should be ({e}); delete it and run again') from e
 
-def _download(name, path):
-    from torchvision import datasets # here, since it is needed once
-    make = getattr(datasets, name)
+# %% ../nbs/02_sources.ipynb #953838c8
+def _download(
+    name:str, # of the set in torchvision.datasets
+    path:Path, # of the .npz file to write
+)->None:
+    from torchvision import datasets  # here, since it is needed once
+
+    load_set = getattr(datasets, name)
     with tempfile.TemporaryDirectory() as d:
-        try: train, test = make(d, train=True, download=True), make(d, train=False, download=True)
+        try:
+            train = load_set(d, train=True, download=True)
+            test = load_set(d, train=False, download=True)
         except Exception as e:
             raise OSError(f'{path} is not there and {name} could not be downloaded ({str(e).splitlines()[0]}); '
-                          f'connect to a network, or set root or DD_DEBIAS_DATA to a folder that holds {path.name}') from e
+                          'connect to a network, or set root or DD_DEBIAS_DATA to a folder '
+                          f'that holds {path.name}') from e
         with atomic_write(path) as f:
             np.savez_compressed(
                 f, train_images=np.asarray(train.data), train_labels=np.asarray(train.targets, np.uint8),
                 test_images=np.asarray(test.data), test_labels=np.asarray(test.targets, np.uint8))
 
-def _published(file, name, split, root, train, shape):
-    "Images and labels of one split of the set in `file`, which torchvision knows by `name`"
+def _load_split(
+    file:str, # such as 'mnist.npz'
+    name:str, # of the set in torchvision.datasets
+    split:str, # 'train' or 'test'
+    root:str|Path|None,
+    train_size:int, # number of training images
+    shape:tuple[int, ...], # of an image
+)->tuple[Tensor, Tensor]: # images (N,C,H,W) uint8, labels (N,)
+    "One split of a set that torchvision knows, downloaded if it is missing"
     if split not in ('train', 'test'): raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     path = data_root(root)/file
     if not path.exists(): _download(name, path)
-    images, labels = load_npz(path, [f'{split}_images', f'{split}_labels']).values()
-    n = train if split == 'train' else 10000
-    if images.shape != (n, *shape) or len(labels) != n:
-        raise ValueError(f'{path} does not hold {name}: {len(images)} {split} images of shape {images.shape[1:]}; '
+    arrays = load_npz(path, [f'{split}_images', f'{split}_labels'])
+    pixels = arrays[f'{split}_images'] # (N,H,W) or (N,H,W,C)
+    labels = arrays[f'{split}_labels'] # (N,)
+    size = train_size if split == 'train' else 10000
+    if pixels.shape != (size, *shape) or len(labels) != size:
+        raise ValueError(f'{path} does not hold {name}: {len(pixels)} {split} images of shape {pixels.shape[1:]}; '
                          'delete it and run again')
-    images = torch.from_numpy(images)
+    images = torch.from_numpy(pixels)
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
     return images, torch.from_numpy(labels).long()
 
@@ -86,24 +110,24 @@ OBJECTS = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'hors
 def mnist(
     split:str='train', # 'train' (55,000 images), 'valid' (5,000) or 'test' (10,000)
     root:str|Path|None=None, # folder of mnist.npz; None: see `data_root`
-)->tuple: # images (N,1,28,28) uint8, labels (N,)
-    "MNIST (LeCun et al., 1998). Raises ValueError if the file is damaged, OSError if it can neither be found nor downloaded"
-    if split not in ('train', 'valid', 'test'):
-        raise ValueError(f"split must be 'train', 'valid' or 'test', got {split!r}")
-    images, labels = _published('mnist.npz', 'MNIST', 'test' if split == 'test' else 'train', root, 60000, (28, 28))
-    keep = dict(train=slice(0, 55000), valid=slice(55000, 60000), test=slice(0, 10000))[split]
-    return images[keep], labels[keep]
+)->tuple[Tensor, Tensor]: # images (N,1,28,28) uint8, labels (N,)
+    "MNIST (LeCun et al., 1998). Raises ValueError if the file is damaged, OSError if there is none to be had"
+    parts = dict(train=slice(0, 55000), valid=slice(55000, 60000), test=slice(0, 10000))
+    if split not in parts: raise ValueError(f"split must be 'train', 'valid' or 'test', got {split!r}")
+    stored = 'test' if split == 'test' else 'train'
+    images, labels = _load_split('mnist.npz', 'MNIST', stored, root, 60000, (28, 28))
+    return images[parts[split]], labels[parts[split]]
 
 def fashion_mnist(
     split:str='train', # 'train' (60,000 images) or 'test' (10,000)
     root:str|Path|None=None, # folder of fashion_mnist.npz; None: see `data_root`
-)->tuple: # images (N,1,28,28) uint8, labels (N,), numbered as in CLOTHES
+)->tuple[Tensor, Tensor]: # images (N,1,28,28) uint8, labels (N,), numbered as in CLOTHES
     "Fashion-MNIST (Xiao et al., 2017). Raises as `mnist` does"
-    return _published('fashion_mnist.npz', 'FashionMNIST', split, root, 60000, (28, 28))
+    return _load_split('fashion_mnist.npz', 'FashionMNIST', split, root, 60000, (28, 28))
 
 def cifar10(
     split:str='train', # 'train' (50,000 images) or 'test' (10,000)
     root:str|Path|None=None, # folder of cifar10.npz; None: see `data_root`
-)->tuple: # images (N,3,32,32) uint8, labels (N,), numbered as in OBJECTS
+)->tuple[Tensor, Tensor]: # images (N,3,32,32) uint8, labels (N,), numbered as in OBJECTS
     "CIFAR-10 (Krizhevsky, 2009). Raises as `mnist` does"
-    return _published('cifar10.npz', 'CIFAR10', split, root, 50000, (32, 32, 3))
+    return _load_split('cifar10.npz', 'CIFAR10', split, root, 50000, (32, 32, 3))
