@@ -108,7 +108,7 @@ def _pictures(source, size, root):
     images, labels = load_images(str(source), size=size, cache=str(data_root(root)/'decoded')).xy
     return [images[labels == c] for c in labels.unique()]
 
-# %% ../nbs/05_background.ipynb #6840bdd0
+# %% ../nbs/05_background.ipynb #26bf5f3b
 def scenes(
     split:str='train', # 'train': the first four fifths of each kind; anything else: the last fifth
     source:str|Path|None=None, # folder with a subfolder for each kind; 'textures'; None: miniplaces.npz, else textures
