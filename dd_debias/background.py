@@ -1,4 +1,4 @@
-"""Put each image in front of a scene of the kind that its bias names. How many different scenes there are decides how easy a shortcut it is.
+"""Put each image in front of a scene whose kind is its bias. The fewer different scenes, the easier the shortcut.
 
 Docs: https://dd-debias.github.io/dd-debias/background.html.md"""
 
@@ -33,7 +33,7 @@ def paint_background(
     scenes:Tensor, # (K,M,3,H,W) uint8: M scenes of each kind
     blend:str='mask', # 'mask': cut out at a threshold; 'alpha': blend by grey level
     threshold:int=25, # grey level above which a pixel belongs to the foreground
-    foreground:Tensor|None=None, # (N,3,H,W) uint8 what stands in front, such as the same images coloured; None: the images
+    foreground:Tensor|None=None, # (N,3,H,W) uint8 what stands in front, such as `images` coloured; None: `images`
     seed:int=0, # draws the scene of each image
 )->Tensor: # (N,3,H,W) uint8
     "Put images in front of scenes. Raises ValueError unless scenes fit the images and the bias"
@@ -44,89 +44,118 @@ def paint_background(
         raise ValueError(f'scenes are {scenes.shape[-1]} pixels wide and images {images.shape[-1]}; resize or pad one')
     if len(bias) and int(bias.max()) >= len(scenes):
         raise ValueError(f'bias names scene {int(bias.max())}, but scenes holds {len(scenes)} kinds')
-    with seeded(derive_seed(seed, 'scene')): which = torch.randint(scenes.shape[1], (len(images),)).to(images.device)
-    out = []
-    for grey, x, b, m in zip(*(t.split(4096) for t in (images, images if foreground is None else foreground, bias, which))):
-        alpha = (grey > threshold).float() if blend == 'mask' else grey/255
-        out.append((alpha*x+(1-alpha)*scenes.to(x.device)[b, m]).round().to(torch.uint8))
-    return torch.cat(out)
+    if foreground is None: foreground = images
+    with seeded(derive_seed(seed, 'scene')): which = torch.randint(scenes.shape[1], (len(images),)) # (N,)
+    blocks = zip(images.split(4096), foreground.split(4096), bias.split(4096), which.split(4096), strict=True)
+    return torch.cat([_paint_block(*block, scenes, blend, threshold) for block in blocks])
+
+def _paint_block(images, foreground, bias, which, scenes, blend, threshold):
+    "`paint_background` for a few thousand images, so that memory stays small"
+    alpha = images/255 # (B,1,H,W)
+    if blend == 'mask': alpha = (images > threshold).float()
+    background = scenes.to(images.device)[bias, which.to(images.device)] # (B,3,H,W)
+    painted = alpha*foreground+(1-alpha)*background
+    return painted.round().to(torch.uint8)
 
 # %% ../nbs/05_background.ipynb #da9a9169
 def textures(
     kinds:int=10,
     per_kind:int=500, # pictures of each kind
     *,
-    size:int=32,
+    size:int=32, # pixels
     seed:int=0,
-)->Tensor: # (kinds,each,3,size,size) uint8
-    "Made-up scenes: bands of two colours"
+)->Tensor: # (kinds,per_kind,3,size,size) uint8
+    "Compute scenes: bands of two colours"
     with seeded(derive_seed(seed, 'textures')):
         palette = torch.rand(kinds, 1, 2, 3)
-        color = (palette+.12*torch.randn(kinds, per_kind, 2, 3)).clamp(0, 1)[..., None, None]
-        angle = math.pi*torch.arange(kinds)[:, None]/kinds+.1*torch.randn(kinds, per_kind)
-        waves = (2+5*torch.rand(kinds, 1))*torch.empty(kinds, per_kind).uniform_(.8, 1.25)
-        phase, rough = 2*math.pi*torch.rand(kinds, per_kind), torch.randn(kinds, per_kind, 1, size, size)
-    y, x = torch.meshgrid(*2*[torch.linspace(0, 1, size)], indexing='ij')
-    along, across, waves, phase = (v[..., None, None] for v in (angle.cos(), angle.sin(), waves, phase))
-    band = ((along*x+across*y)*2*math.pi*waves+phase).sin().mul(.5).add(.5)[:, :, None]
-    pictures = band*color[:, :, 0]+(1-band)*color[:, :, 1]+.04*rough
+        colors = (palette+.12*torch.randn(kinds, per_kind, 2, 3)).clamp(0, 1)
+        angle = math.pi*torch.arange(kinds)[:, None]/kinds+.1*torch.randn(kinds, per_kind) # radians
+        bands = (2+5*torch.rand(kinds, 1))*torch.empty(kinds, per_kind).uniform_(.8, 1.25) # number in a picture
+        phase = 2*math.pi*torch.rand(kinds, per_kind)
+        noise = torch.randn(kinds, per_kind, 1, size, size)
+
+    def per_pixel(v): return v[:, :, None, None, None] # (K,M) -> (K,M,1,1,1)
+    grid = torch.linspace(0, 1, size)
+    y, x = torch.meshgrid(grid, grid, indexing='ij') # (size,size)
+    along = per_pixel(angle.cos())*x+per_pixel(angle.sin())*y # (K,M,1,size,size) position across the bands
+    wave = (along*2*math.pi*per_pixel(bands)+per_pixel(phase)).sin()
+    share = wave.mul(.5).add(.5) # of the first colour
+    first = colors[:, :, 0, :, None, None] # (K,M,3,1,1)
+    second = colors[:, :, 1, :, None, None]
+    pictures = share*first+(1-share)*second+.04*noise
     return pictures.mul(255).round().clamp(0, 255).to(torch.uint8)
 
 # %% ../nbs/05_background.ipynb #178fee52
 SCENES = ('bamboo_forest', 'living_room', 'iceberg', 'desert_sand', 'aquarium',
           'bookstore', 'skyscraper', 'corn_field', 'swimming_pool_outdoor', 'ski_slope')
 
+def _photographs(path, size): # miniplaces.npz
+    "Photographs of each kind, in the order of SCENES"
+    arrays = load_npz(path, ['images', 'labels', 'class_names'])
+    images = torch.from_numpy(arrays['images']).permute(0, 3, 1, 2) # (N,3,H,W) uint8
+    labels = torch.from_numpy(arrays['labels'])
+    names = arrays['class_names'].tolist()
+    missing = sorted(set(SCENES)-set(names))
+    if missing: raise ValueError(f'{path} has no scenes of {missing[0]}; delete it and make it again')
+    kinds = []
+    for name in SCENES:
+        photographs = images[labels == names.index(name)].float()
+        kinds.append(F.interpolate(photographs, size=size, mode='area').round().to(torch.uint8))
+    return kinds
+
+def _pictures(source, size, root):
+    "Pictures of each subfolder, in the order of their names"
+    images, labels = load_images(str(source), size=size, cache=str(data_root(root)/'decoded')).xy
+    return [images[labels == c] for c in labels.unique()]
+
+# %% ../nbs/05_background.ipynb #26bf5f3b
 def scenes(
     split:str='train', # 'train': the first four fifths of each kind; anything else: the last fifth
-    source:str|Path|None=None, # a folder with a subfolder for each kind; 'textures'; None: miniplaces.npz if it is in root, else textures
+    source:str|Path|None=None, # folder with a subfolder for each kind; 'textures'; None: miniplaces.npz, else textures
     *,
     size:int=32, # pixels
     root:str|Path|None=None, # folder of miniplaces.npz; None: see `data_root`
 )->Tensor: # (K,M,3,size,size) uint8
-    "Scenes of each kind, the kinds in the order of SCENES or of the subfolders' names. Raises ValueError if one is missing"
+    "Read scenes, the kinds in the order of SCENES or of the subfolders' names. Raises ValueError if a kind is missing"
     path = data_root(root)/'miniplaces.npz'
     if source is None and not path.exists():
-        warnings.warn(f'{path} is not there; computed textures take the place of photographs')
+        warnings.warn(f'{path} is not there; computed textures take the place of photographs', stacklevel=2)
         source = 'textures'
-    if source == 'textures': kinds = list(textures(size=size))
-    elif source is None:
-        images, labels, names = load_npz(path, ['images', 'labels', 'class_names']).values()
-        images, labels, names = torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels), names.tolist()
-        if (missing := sorted(set(SCENES)-set(names))):
-            raise ValueError(f'{path} has no scenes of {missing[0]}; delete it and make it again')
-        def resized(x): return F.interpolate(x.float(), size=size, mode='area').round().to(torch.uint8)
-        kinds = [resized(images[labels == names.index(n)]) for n in SCENES]
-    else:
-        images, labels = load_images(source, size=size, cache=data_root(root)/'decoded').xy
-        kinds = [images[labels == c] for c in labels.unique()]
-    fewest = min(map(len, kinds))
+    if source is None: kinds = _photographs(path, size)
+    elif source == 'textures': kinds = list(textures(size=size))
+    else: kinds = _pictures(source, size, root)
+    fewest = min(len(pictures) for pictures in kinds)
     if fewest < 2:
         raise ValueError(f'source has a kind with {fewest} picture; each needs two, one to train on and one to test on')
-    train = min(fewest-1, round(.8*fewest))
-    return torch.stack([k[:train] if split == 'train' else k[train:fewest] for k in kinds])
+    n_train = min(fewest-1, round(.8*fewest))
+    part = slice(n_train) if split == 'train' else slice(n_train, fewest)
+    return torch.stack([pictures[part] for pictures in kinds])
 
 # %% ../nbs/05_background.ipynb #6b762e81
 def bg_fmnist(
     conflict:float=.05, # share of conflicting samples in train; in test the scene is independent of the label
     split:str='train', # 'train' (60,000 images) or 'test' (10,000)
     *,
-    per_kind:int=400, # different scenes of a kind in training: few are a stronger shortcut, many a looser one; 400 are all there are
+    per_kind:int=400, # different scenes of a kind in training; the fewer, the stronger the shortcut; there are 400
     blend:str='mask', # 'mask': cut out at a threshold; 'alpha': blend by grey level
     threshold:int=25, # grey level above which a pixel belongs to the garment
     scene_source:str|None=None, # a folder of scenes or 'textures'; None: miniplaces.npz if it is there, else textures
-    color_conflict:float|None=None, # a second shortcut: the garment has the colour of its class, but for this share; None: garments stay grey
+    color_conflict:float|None=None, # share that lacks its class's colour, a second shortcut; None: garments stay grey
     seed:int=0,
     root:str|None=None, # folder of fashion_mnist.npz and miniplaces.npz; None: $DD_DEBIAS_DATA, else the user's cache
 )->BiasedDataset: # images of 3x32x32
-    "Background Fashion-MNIST (paper, section 5.1). The bias is the scene or, with `color_conflict`, scene and colour combined"
+    "Background Fashion-MNIST (paper, section 5.1). The bias is the scene or, with `color_conflict`, scene and colour"
     if per_kind < 1: raise ValueError(f'per_kind must be at least 1, got {per_kind}')
     images, labels = fashion_mnist(split, root)
-    images, places = pad(images), scenes(split, scene_source, root=root)
+    images = pad(images)
+    places = scenes(split, scene_source, root=root) # (10,M,3,32,32)
     if len(places) != 10:
         raise ValueError(f'scene_source has {len(places)} kinds of scenes; ten classes need ten subfolders')
     if split == 'train': places = places[:, :per_kind]
     paint = partial(paint_background, scenes=places, blend=blend, threshold=threshold)
     if color_conflict is None: return biased(images, labels, paint, conflict, split, classes=CLOTHES, seed=seed)
     colored = biased(images, labels, paint_color, color_conflict, split, seed=derive_seed(seed, 'second'))
-    both = biased(images, labels, partial(paint, foreground=colored.images), conflict, split, classes=CLOTHES, seed=seed)
-    return replace(both, bias=combine(both.bias, colored.bias))
+    paint = partial(paint, foreground=colored.images)
+    data = biased(images, labels, paint, conflict, split, classes=CLOTHES, seed=seed)
+    assert data.bias is not None and colored.bias is not None # for the type checker
+    return replace(data, bias=combine(data.bias, colored.bias))

@@ -1,4 +1,4 @@
-"""A shortcut need not be a colour. Class by class, give photographs their own kind of noise, blur or weather.
+"""A shortcut need not be a colour: give the photographs of each class their own kind of noise, blur or weather.
 
 Docs: https://dd-debias.github.io/dd-debias/corruptions.html.md"""
 
@@ -10,6 +10,7 @@ __all__ = ['CORRUPTIONS', 'PRESETS', 'CIFAR10_COUNTS', 'corruption', 'corrupt', 
 # %% ../nbs/06_corruptions.ipynb #41f7e72d
 import io
 import math
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -26,17 +27,20 @@ from .runtime import derive_seed
 from .sources import OBJECTS, cifar10
 
 # %% ../nbs/06_corruptions.ipynb #ea999229
-CORRUPTIONS = {} # name -> f(x, severity, rng): x and the result (N,3,H,W) in [0,1]
+# name -> f(x, severity, rng): x and the result (N,3,H,W) in [0,1]
+CORRUPTIONS:dict[str, Callable[[Tensor, int, torch.Generator], Tensor]] = {}
 
 def corruption(
     *levels, # the constants at severity 1 to 5
-):
+)->Callable:
     "Enter the decorated f(x, constants, rng) in CORRUPTIONS, without leading underscore, its result clipped to [0,1]"
     def enter(f):
-        def g(x, severity, rng): return f(x, levels[severity-1], rng).clamp(0, 1)
-        g.__name__, g.__doc__, g.levels = f.__name__.lstrip('_'), f.__doc__, levels
-        CORRUPTIONS[g.__name__] = g
-        return g
+        def at_severity(x, severity, rng): return f(x, levels[severity-1], rng).clamp(0, 1)
+        at_severity.__name__ = f.__name__.lstrip('_')
+        at_severity.__doc__ = f.__doc__
+        at_severity.levels = levels
+        CORRUPTIONS[at_severity.__name__] = at_severity
+        return at_severity
     return enter
 
 @corruption(.04, .06, .08, .09, .1)
@@ -54,106 +58,147 @@ def _impulse_noise(x, c, rng):
 def _speckle_noise(x, c, rng): return x+c*x*torch.randn(x.shape, generator=rng)
 
 # %% ../nbs/06_corruptions.ipynb #167cb013
-def _both(x, matrix): return matrix(x.shape[2])@x@matrix(x.shape[3]).T
+def _apply_separably(x, matrix): # matrix: n -> (n,n), what is done to n pixels in a row
+    rows = matrix(x.shape[2])
+    columns = matrix(x.shape[3])
+    return rows@x@columns.T
 
-def _gaussian(n, sigma, truncate=4, mirror=False):
-    r = int(truncate*sigma+.5)
-    if not r: return torch.eye(n)
-    at = torch.arange(-r, r+1)
-    k = torch.exp(-at**2/(2*sigma**2))
-    source = torch.arange(n)[:, None]+at
-    source = torch.minimum(source%(2*n), -(source+1)%(2*n)) if mirror else source.clamp(0, n-1)
-    return torch.zeros(n, n).scatter_add_(1, source, (k/k.sum()).expand(n, -1))
+def _mirrored(source, n): # indices beyond 0..n-1 reflected at the border
+    return torch.minimum(source%(2*n), -(source+1)%(2*n))
 
-def _zoom(n, factor):
-    crop = math.ceil(n/factor)
-    size = round(crop*factor)
-    source = (n-crop)//2+(torch.arange(n)+(size-n)//2)*(crop-1)/(size-1)
-    return (1-(source[:, None]-torch.arange(n)).abs()).clamp_min(0) # between the two nearest
+def _gaussian_matrix(n, sigma, truncate=4, mirror=False): # (n,n)
+    radius = int(truncate*sigma+.5)
+    if radius == 0: return torch.eye(n)
+    offsets = torch.arange(-radius, radius+1)
+    kernel = torch.exp(-offsets**2/(2*sigma**2))
+    kernel = kernel/kernel.sum()
+    source = torch.arange(n)[:, None]+offsets # (n,2*radius+1) the pixels that each pixel is a mean of
+    source = _mirrored(source, n) if mirror else source.clamp(0, n-1)
+    return torch.zeros(n, n).scatter_add_(1, source, kernel.expand(n, -1))
 
-def _blur(x, sigma, **kw): return _both(x, lambda n: _gaussian(n, sigma, **kw))
+def _zoom_matrix(n, factor): # (n,n)
+    crop = math.ceil(n/factor) # pixels in the middle that are enlarged
+    size = round(crop*factor) # what they are enlarged to, of which the middle n are kept
+    enlarged = torch.arange(n)+(size-n)//2
+    source = (n-crop)//2+enlarged*(crop-1)/(size-1) # where each pixel comes from
+    distance = (source[:, None]-torch.arange(n)).abs()
+    return (1-distance).clamp_min(0) # linear between the two nearest
 
+def _blur(x, sigma, truncate=4, mirror=False):
+    return _apply_separably(x, partial(_gaussian_matrix, sigma=sigma, truncate=truncate, mirror=mirror))
+
+# %% ../nbs/06_corruptions.ipynb #e1065164
 @corruption(.4, .6, .7, .8, 1)
 def _gaussian_blur(x, c, rng): return _blur(x, c)
 
 @corruption(7, 12, 16, 21, 26)
 def _zoom_blur(x, c, rng):
     "Mean of the image and its zooms by 1, 1.01, 1.02 and so on"
-    return (x+sum(_both(x, lambda n: _zoom(n, 1+i/100)) for i in range(c)))/(c+1)
+    zooms = torch.zeros_like(x)
+    for i in range(c): zooms += _apply_separably(x, partial(_zoom_matrix, factor=1+i/100))
+    return (x+zooms)/(c+1)
 
 @corruption((.3, .4), (.4, .5), (.5, .6), (1, .2), (1.5, .1))
 def _defocus_blur(x, c, rng):
     "A disk of radius c[0], its edge softened by c[1]"
-    at = torch.arange(-3, 4)
-    disk = (at[:, None]**2+at**2 <= c[0]**2).float()
-    side = math.exp(-1/(2*c[1]**2))
+    radius, sigma = c
+    offsets = torch.arange(-3, 4)
+    disk = (offsets[:, None]**2+offsets**2 <= radius**2).float() # (7,7)
+    disk = disk/disk.sum()
+    side = math.exp(-1/(2*sigma**2))
     soft = torch.tensor([side, 1, side])/(1+2*side)
-    kernel = F.conv2d((disk/disk.sum())[None, None], (soft[:, None]*soft)[None, None], padding=1)
-    return F.conv2d(F.pad(x, (3, 3, 3, 3), mode='reflect').flatten(0, 1)[:, None], kernel).view_as(x)
+    soft = soft[:, None]*soft # (3,3)
+    kernel = F.conv2d(disk[None, None], soft[None, None], padding=1) # (1,1,7,7)
+    padded = F.pad(x, (3, 3, 3, 3), mode='reflect')
+    one_channel = padded.flatten(0, 1)[:, None] # (N*3,1,H+6,W+6)
+    return F.conv2d(one_channel, kernel).view_as(x)
 
 # %% ../nbs/06_corruptions.ipynb #a7db368f
-def _take(x, source): # source: (N,H,W), for each pixel the place in the flattened image that it comes from
-    return x.flatten(2).gather(2, source.flatten(1)[:, None].expand(-1, x.shape[1], -1)).view_as(x)
+def _gather_pixels(x, source): # source: (N,H,W), for each pixel the index in the flattened image that it comes from
+    index = source.flatten(1)[:, None].expand(-1, x.shape[1], -1) # (N,C,H*W)
+    return x.flatten(2).gather(2, index).view_as(x)
 
-def _angles(n, low, high, rng): return low+(high-low)*torch.rand(n, generator=rng)
+def _random_angles(n, low, high, rng): return low+(high-low)*torch.rand(n, generator=rng) # (n,) degrees
 
-def _motion(x, radius, sigma, angle): # angle: (N,) degrees
+def _smear(x, radius, sigma, angle): # angle: (N,) degrees
+    "Motion blur along a line"
     h, w = x.shape[2:]
-    at = torch.arange(2*radius+1)
-    k = torch.exp(-at**2/(2*sigma**2))
-    dy, dx = ((at*f(angle.double().deg2rad())[:, None]-.5).ceil().long() for f in (torch.sin, torch.cos))
+    steps = torch.arange(2*radius+1)
+    kernel = torch.exp(-steps**2/(2*sigma**2))
+    kernel = kernel/kernel.sum()
+    radians = angle.double().deg2rad()[:, None]
+    down = (steps*radians.sin()-.5).ceil().long() # (N,2*radius+1) whole pixels
+    right = (steps*radians.cos()-.5).ceil().long()
     out = torch.zeros_like(x)
-    for i in at:
-        rows, cols = (torch.arange(h)+dy[:, i, None]).clamp(0, h-1), (torch.arange(w)+dx[:, i, None]).clamp(0, w-1)
-        out += k[i]/k.sum()*_take(x, rows[:, :, None]*w+cols[:, None])
+    for i in steps:
+        row = (torch.arange(h)+down[:, i, None]).clamp(0, h-1) # (N,H)
+        column = (torch.arange(w)+right[:, i, None]).clamp(0, w-1) # (N,W)
+        source = row[:, :, None]*w+column[:, None] # (N,H,W)
+        out += kernel[i]*_gather_pixels(x, source)
     return out
 
 @corruption((.05, 1), (.25, 1), (.4, 1), (.25, 2), (.4, 2))
 def _glass_blur(x, c, rng):
     "Pixels moved c[1] times, between two Gaussian blurs of c[0]"
+    sigma, moves = c
     n, _, h, w = x.shape
-    x = _blur(x, c[0])
-    for _ in range(c[1]):
+    x = _blur(x, sigma)
+    for _ in range(moves):
         step = torch.randint(2, (2, n, h, w), generator=rng)
-        step[:, :, :2], step[:, :, :, :2] = 0, 0
-        x = _take(x, (torch.arange(h)[:, None]-step[0])*w+torch.arange(w)-step[1])
-    return _blur(x, c[0])
+        step[:, :, :2] = 0
+        step[:, :, :, :2] = 0
+        up, left = step
+        source = (torch.arange(h)[:, None]-up)*w+torch.arange(w)-left # (N,H,W)
+        x = _gather_pixels(x, source)
+    return _blur(x, sigma)
 
 @corruption((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))
-def _motion_blur(x, c, rng): return _motion(x, *c, _angles(len(x), -45, 45, rng))
+def _motion_blur(x, c, rng):
+    "A line of c[0] pixels on one side, its fall-off c[1]"
+    radius, sigma = c
+    return _smear(x, radius, sigma, _random_angles(len(x), -45, 45, rng))
 
 # %% ../nbs/06_corruptions.ipynb #59b76dda
-def _plasma(x, decay, rng):
+def _fractal(x, decay, rng): # (N,1,H,W) in [0,1]
+    "Random heights of the size of x, by the diamond-square algorithm"
     n, _, h, w = x.shape
-    size = step = 1 << (max(h, w)-1).bit_length()
-    z, wibble = torch.zeros(n, size, size), 1.
-    def noisy(total): return total/4+wibble*(2*torch.rand(total.shape, generator=rng)-1)
+    size = 1 << (max(h, w)-1).bit_length() # a power of two
+    heights = torch.zeros(n, size, size)
+    def noisy_mean(total, amplitude): return total/4+amplitude*(2*torch.rand(total.shape, generator=rng)-1)
+    step = size
+    amplitude = 1.
     while step > 1:
         half = step//2
-        corner = z[:, ::step, ::step].clone()
+        corner = heights[:, ::step, ::step].clone()
         pair = corner+corner.roll(-1, 1)
-        middle = z[:, half::step, half::step] = noisy(pair+pair.roll(-1, 2))
-        z[:, ::step, half::step] = noisy(middle+middle.roll(1, 1)+corner+corner.roll(-1, 2))
-        z[:, half::step, ::step] = noisy(middle+middle.roll(1, 2)+corner+corner.roll(-1, 1))
-        step, wibble = half, wibble/decay**2
-    z -= z.amin((1, 2), keepdim=True)
-    return (z/z.amax((1, 2), keepdim=True))[:, None, :h, :w]
+        middle = noisy_mean(pair+pair.roll(-1, 2), amplitude)
+        heights[:, half::step, half::step] = middle
+        heights[:, ::step, half::step] = noisy_mean(middle+middle.roll(1, 1)+corner+corner.roll(-1, 2), amplitude)
+        heights[:, half::step, ::step] = noisy_mean(middle+middle.roll(1, 2)+corner+corner.roll(-1, 1), amplitude)
+        step = half
+        amplitude = amplitude/decay**2
+    heights -= heights.amin((1, 2), keepdim=True)
+    return (heights/heights.amax((1, 2), keepdim=True))[:, None, :h, :w]
 
 @corruption((.2, 3), (.5, 3), (.75, 2.5), (1, 2), (1.5, 1.75))
 def _fog(x, c, rng):
     "c[0] of fog, whose roughness falls by c[1]; the brightest point stays as bright"
-    top = x.amax((1, 2, 3), keepdim=True)
-    return (x+c[0]*_plasma(x, c[1], rng))*top/(top+c[0])
+    amount, decay = c
+    brightest = x.amax((1, 2, 3), keepdim=True)
+    foggy = x+amount*_fractal(x, decay, rng)
+    return foggy*brightest/(brightest+amount)
 
 @corruption((.1, .2, 1, .6, 8, 3, .95), (.1, .2, 1, .5, 10, 4, .9), (.15, .3, 1.75, .55, 10, 4, .9),
             (.25, .3, 2.25, .6, 12, 6, .85), (.3, .3, 1.25, .65, 14, 12, .8))
 def _snow(x, c, rng):
     "Flakes: mean c[0], deviation c[1], zoom c[2], threshold c[3], motion c[4:6]; 1-c[6] of whitening"
-    flakes = c[0]+c[1]*torch.randn(len(x), 1, *x.shape[2:], generator=rng)
-    flakes = _both(flakes, lambda n: _zoom(n, c[2]))
-    flakes = _motion(flakes.clamp(0, 1)*(flakes >= c[3]), c[4], c[5], _angles(len(x), -135, -45, rng))
+    mean, std, zoom, threshold, radius, sigma, share = c
+    flakes = mean+std*torch.randn(len(x), 1, *x.shape[2:], generator=rng) # (N,1,H,W)
+    flakes = _apply_separably(flakes, partial(_zoom_matrix, factor=zoom))
+    flakes = flakes.clamp(0, 1)*(flakes >= threshold)
+    flakes = _smear(flakes, radius, sigma, _random_angles(len(x), -135, -45, rng))
     white = torch.maximum(x, 1.5*rgb_to_grayscale(x)+.5)
-    return c[6]*x+(1-c[6])*white+flakes+flakes.rot90(2, (2, 3))
+    return share*x+(1-share)*white+flakes+flakes.rot90(2, (2, 3))
 
 # %% ../nbs/06_corruptions.ipynb #41bd3b63
 _ICE = torch.tensor([ # mean colour and contrast of frost
@@ -163,44 +208,68 @@ _ICE = torch.tensor([ # mean colour and contrast of frost
     [.54, .60, .65, .12],
     [.44, .48, .53, .17]])
 
-def _standard(x): return (x-x.mean((1, 2, 3), keepdim=True))/x.std((1, 2, 3), keepdim=True)
+def _standardize_each(x): # each image to mean 0 and standard deviation 1
+    return (x-x.mean((1, 2, 3), keepdim=True))/x.std((1, 2, 3), keepdim=True)
+
+def _smeared_noise(x, rng): # (N,1,H,W)
+    noise = torch.randn(len(x), 1, *x.shape[2:], generator=rng)
+    return _smear(noise, 3, 1, _random_angles(len(x), 0, 180, rng))
 
 @corruption((1, .2), (1, .3), (.9, .4), (.85, .4), (.75, .45))
 def _frost(x, c, rng):
     "c[0] of the image and c[1] of frost"
-    n, _, h, w = x.shape
-    smear = lambda: _motion(torch.randn(n, 1, h, w, generator=rng), 3, 1, _angles(n, 0, 180, rng))
-    texture = _standard(_standard(torch.maximum(smear(), smear()))+.6*_standard(_plasma(x, 1.5, rng)))
-    ice = _ICE[torch.randint(len(_ICE), (n,), generator=rng)][:, :, None, None]
-    return c[0]*x+c[1]*(ice[:, :3]+ice[:, 3:]*texture).clamp(0, 1)
+    needles = torch.maximum(_smeared_noise(x, rng), _smeared_noise(x, rng))
+    patches = _fractal(x, 1.5, rng)
+    texture = _standardize_each(_standardize_each(needles)+.6*_standardize_each(patches)) # (N,1,H,W)
+    kind = torch.randint(len(_ICE), (len(x),), generator=rng)
+    ice = _ICE[kind][:, :, None, None] # (N,4,1,1)
+    frost = (ice[:, :3]+ice[:, 3:]*texture).clamp(0, 1)
+    return c[0]*x+c[1]*frost
 
-_WATER, _MUD = (torch.tensor(rgb).view(3, 1, 1)/255 for rgb in ((175, 238, 238), (63, 42, 20)))
+# %% ../nbs/06_corruptions.ipynb #0b251d8f
+_WATER = torch.tensor([175, 238, 238]).view(3, 1, 1)/255
+_MUD = torch.tensor([63, 42, 20]).view(3, 1, 1)/255
 
-def _relief(drops): # (N,1,H,W): distance to a rim, equalised, lit from one side
-    def mean3(x): return F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode='reflect'), 3, 1)
+def _mean3(x): # over 3x3 pixels
+    return F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode='reflect'), 3, 1)
+
+def _distance_to_rim(drops): # (N,1,H,W) pixels, up to 20
     wet = (drops > 0).float()
-    away = 20*(1-wet-F.max_pool2d(-wet, 3, 1, 1)) # 0 on the rims
-    steps = torch.tensor([2**.5, 1, 2**.5, 1, 0, 1, 2**.5, 1, 2**.5])[:, None]
-    for _ in range(20): away = (F.unfold(F.pad(away, (1, 1, 1, 1), value=20), 3)+steps).amin(1).view_as(drops)
-    away = mean3(away).floor().flatten(1)
-    rank = torch.searchsorted(away.sort(1)[0], away, right=True)
+    inside = -F.max_pool2d(-wet, 3, 1, 1) # 1 where a pixel and all its neighbours are wet
+    distance = 20*(1-wet+inside) # 0 on the rims
+    steps = torch.tensor([2**.5, 1, 2**.5, 1, 0, 1, 2**.5, 1, 2**.5])[:, None] # to the 3x3 neighbours
+    for _ in range(20):
+        neighbours = F.unfold(F.pad(distance, (1, 1, 1, 1), value=20), 3) # (N,9,H*W)
+        distance = (neighbours+steps).amin(1).view_as(drops)
+    return distance
+
+def _equalize(x): # (N,1,H,W) -> each pixel's rank among those of its image, in [0,1]
+    values = x.flatten(1)
+    rank = torch.searchsorted(values.sort(1)[0], values, right=True)
     first = rank.amin(1, keepdim=True)
-    even = ((rank-first)/(away.shape[1]-first).clamp_min(1)).view_as(drops)
+    return ((rank-first)/(values.shape[1]-first).clamp_min(1)).view_as(x)
+
+def _relief(drops): # (N,1,H,W) how brightly the drops are lit from one side
+    heights = _equalize(_mean3(_distance_to_rim(drops)).floor())
     light = torch.tensor([[-2., -1, 0], [-1, 1, 1], [0, 1, 2]])[None, None]
-    return mean3(F.conv2d(F.pad(even, (1, 1, 1, 1), mode='reflect'), light).clamp(0, 1))
+    lit = F.conv2d(F.pad(heights, (1, 1, 1, 1), mode='reflect'), light)
+    return _mean3(lit.clamp(0, 1))
 
 @corruption((.62, .1, .7, .7, .5, 0), (.65, .1, .8, .7, .5, 0), (.65, .3, 1, .69, .5, 0),
             (.65, .1, .7, .69, .6, 1), (.65, .1, .5, .68, .6, 1))
 def _spatter(x, c, rng):
     "Liquid: mean c[0], deviation c[1], blur c[2], threshold c[3]; c[4] of water or, if c[5], mud blurred by it"
-    drops = _blur(c[0]+c[1]*torch.randn(len(x), 1, *x.shape[2:], generator=rng), c[2])
-    drops = drops*(drops >= c[3])
-    if c[5]:
-        mud = _blur((drops > 0).float(), c[4])
+    mean, std, sigma, threshold, amount, is_mud = c
+    liquid = mean+std*torch.randn(len(x), 1, *x.shape[2:], generator=rng) # (N,1,H,W)
+    drops = _blur(liquid, sigma)
+    drops = drops*(drops >= threshold)
+    if is_mud:
+        mud = _blur((drops > 0).float(), amount)
         mud = mud*(mud >= .8)
         return x*(1-mud)+mud*_MUD
     water = drops*_relief(drops)
-    return x+c[4]*water/water.amax((1, 2, 3), keepdim=True).clamp_min(1e-6)*_WATER
+    brightest = water.amax((1, 2, 3), keepdim=True).clamp_min(1e-6)
+    return x+amount*water/brightest*_WATER
 
 # %% ../nbs/06_corruptions.ipynb #760fa81d
 @corruption(.75, .5, .4, .3, .15)
@@ -211,52 +280,69 @@ def _contrast(x, c, rng):
 @corruption(.05, .1, .15, .2, .3)
 def _brightness(x, c, rng):
     value = x.amax(1, keepdim=True)
-    return torch.where(value > 0, x*(value+c).clamp_max(1)/value.clamp_min(1e-6), c)
+    brighter = x*(value+c).clamp_max(1)/value.clamp_min(1e-6)
+    return torch.where(value > 0, brighter, c)
 
 @corruption((.3, 0), (.1, 0), (1.5, 0), (2, .1), (2.5, .2))
 def _saturate(x, c, rng):
     "Saturation times c[0], plus c[1]"
-    value, low = x.amax(1, keepdim=True), x.amin(1, keepdim=True)
+    value = x.amax(1, keepdim=True) # (N,1,H,W)
+    low = x.amin(1, keepdim=True)
     saturation = (value-low)/value.clamp_min(1e-6)
+    changed = (c[0]*saturation+c[1]).clamp(0, 1)
     red = torch.tensor([0., 1, 1]).view(3, 1, 1) # what HSV takes grey to be a shade of
-    below = torch.where(value > low, (value-x)/(value-low).clamp_min(1e-6), red)
-    return value*(1-(c[0]*saturation+c[1]).clamp(0, 1)*below)
+    below = torch.where(value > low, (value-x)/(value-low).clamp_min(1e-6), red) # (N,3,H,W)
+    return value*(1-changed*below)
 
+# %% ../nbs/06_corruptions.ipynb #07fe8154
 @corruption((0, 0, .08), (.05, .2, .07), (.08, .06, .06), (.1, .04, .05), (.1, .03, .03))
 def _elastic(x, c, rng):
     "Three points jittered by c[2], then waves of height c[0] and width c[1]; all in units of the image's width"
     n, _, h, w = x.shape
-    height, width, jitter = (w*v for v in c)
-    points = torch.tensor([[1., 1], [1, -1], [-1, -1]])*(min(h, w)//3)+torch.tensor([w//2, h//2])
-    moved = points+jitter*(2*torch.rand(n, 3, 2, generator=rng)-1)
-    back = torch.linalg.solve(F.pad(moved, (0, 1), value=1), points.expand(n, -1, -1))
-    grid = torch.stack(torch.meshgrid(torch.arange(w), torch.arange(h), indexing='xy'), -1).float()
+    height = w*c[0]
+    width = w*c[1]
+    jitter = w*c[2]
+    grid = torch.stack(torch.meshgrid(torch.arange(w), torch.arange(h), indexing='xy'), -1).float() # (H,W,2)
     size = torch.tensor([w, h])
-    source = grid@back[:, None, :2]+back[:, None, 2:]
+
+    points = torch.tensor([[1., 1], [1, -1], [-1, -1]])*(min(h, w)//3)+torch.tensor([w//2, h//2]) # (3,2)
+    moved = points+jitter*(2*torch.rand(n, 3, 2, generator=rng)-1) # (N,3,2)
+    back = torch.linalg.solve(F.pad(moved, (0, 1), value=1), points.expand(n, -1, -1)) # (N,3,2) from moved to points
+    source = grid@back[:, None, :2]+back[:, None, 2:] # (N,H,W,2)
     x = F.grid_sample(x, 2*source/(size-1)-1, padding_mode='reflection', align_corners=True)
-    waves = height*_blur(2*torch.rand(n, 2, h, w, generator=rng)-1, width, truncate=3, mirror=True)
+
+    noise = 2*torch.rand(n, 2, h, w, generator=rng)-1
+    waves = height*_blur(noise, width, truncate=3, mirror=True) # (N,2,H,W)
     source = grid+waves.permute(0, 2, 3, 1)
     return F.grid_sample(x, (2*source+1)/size-1, padding_mode='reflection', align_corners=False)
 
-def _through_jpeg(image, quality): # (H,W,3) bytes
+# %% ../nbs/06_corruptions.ipynb #f370b59e
+def _save_as_jpeg(image, quality): # (H,W,3) bytes
     file = io.BytesIO()
     Image.fromarray(image).save(file, 'JPEG', quality=quality)
     return np.array(Image.open(file))
 
 @corruption(80, 65, 58, 50, 40)
 def _jpeg(x, c, rng):
-    images = to_uint8(x).permute(0, 2, 3, 1).numpy()
-    return to_float(torch.from_numpy(np.stack([_through_jpeg(image, c) for image in images]))).permute(0, 3, 1, 2)
+    images = to_uint8(x).permute(0, 2, 3, 1).numpy() # (N,H,W,3)
+    saved = np.stack([_save_as_jpeg(image, c) for image in images])
+    return to_float(torch.from_numpy(saved)).permute(0, 3, 1, 2)
 
-def _box(n, m): # as in Pillow: the mean of the pixels whose centres lie within
-    distance = (torch.arange(n)+.5-(torch.arange(m)[:, None]+.5)*n/m)/max(n/m, 1)
+def _box_matrix(n, m): # (m,n): n pixels become m, each the mean of those whose centres lie within it, as in Pillow
+    scale = n/m
+    centres = (torch.arange(m)[:, None]+.5)*n/m
+    distance = (torch.arange(n)+.5-centres)/max(scale, 1)
     inside = distance.abs() <= .5
     return inside/inside.sum(1, keepdim=True)
 
-@corruption(.95, .9, .85, .75, .65)
-def _pixelate(x, c, rng): return _both(x, lambda n: _box(int(n*c), n)@_box(n, int(n*c)))
+def _pixelate_matrix(n, share): # (n,n): reduce n pixels to a share, and back
+    m = int(n*share)
+    return _box_matrix(m, n)@_box_matrix(n, m)
 
-@corruption(*5*[None])
+@corruption(.95, .9, .85, .75, .65)
+def _pixelate(x, c, rng): return _apply_separably(x, partial(_pixelate_matrix, share=c))
+
+@corruption(None, None, None, None, None)
 def _original(x, c, rng): return x
 
 # %% ../nbs/06_corruptions.ipynb #5adf8ae8
@@ -267,47 +353,53 @@ PRESETS = dict(
     mixed=('brightness', 'contrast', 'gaussian_noise', 'frost', 'elastic', 'gaussian_blur', 'defocus_blur',
            'impulse_noise', 'saturate', 'pixelate'))
 
-def corrupt(
-    images:Tensor, # (N,3,H,W) uint8; the constants are made for 32x32
-    bias:Tensor, # (N,) index into names
-    *,
-    names:str|tuple='mixed', # a key of PRESETS, or names of CORRUPTIONS; 'mixed': most likely the paper's
-    severity:int=5, # 1 to 5; 5 is what the public Corrupted CIFAR-10 calls 4
-    seed:int=0,
-)->Tensor: # (N,3,H,W) uint8
-    "Corrupt each image as its bias says. Raises ValueError unless images, bias, names and severity fit"
+def _check_corrupt(images, bias, names, severity):
+    "Raises ValueError unless the arguments of `corrupt` fit"
     if severity not in (1, 2, 3, 4, 5): raise ValueError(f'severity must be 1 to 5, got {severity}')
     if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
         raise ValueError('images must be (N,3,H,W) uint8, grey ones repeated by images.expand(-1, 3, -1, -1), '
                          f'got {tuple(images.shape)} of {images.dtype}')
     if isinstance(names, str):
-        if names not in PRESETS:
-            raise ValueError(f'names must be one of {", ".join(PRESETS)}, or names of CORRUPTIONS, got {names!r}')
-        names = PRESETS[names]
-    if (unknown := sorted(set(names)-set(CORRUPTIONS))):
+        raise ValueError(f'names must be one of {", ".join(PRESETS)}, or names of CORRUPTIONS, got {names!r}')
+    unknown = sorted(set(names)-set(CORRUPTIONS))
+    if unknown:
         raise ValueError(f'names: there is no corruption {unknown[0]!r}; CORRUPTIONS holds {", ".join(CORRUPTIONS)}')
     if len(bias) and not 0 <= int(bias.min()) <= int(bias.max()) < len(names):
         raise ValueError(f'bias must be 0 to {len(names)-1}, since there are {len(names)} names, '
                          f'got {int(bias.min())} to {int(bias.max())}')
+
+# %% ../nbs/06_corruptions.ipynb #028b16e0
+def corrupt(
+    images:Tensor, # (N,3,H,W) uint8; the constants are made for 32x32
+    bias:Tensor, # (N,) index into names
+    *,
+    names:str|tuple[str, ...]='mixed', # a key of PRESETS, or names of CORRUPTIONS; 'mixed': most likely the paper's
+    severity:int=5, # 1 to 5; 5 is what the public Corrupted CIFAR-10 calls 4
+    seed:int=0,
+)->Tensor: # (N,3,H,W) uint8
+    "Corrupt each image as its bias says. Raises ValueError unless images, bias, names and severity fit"
+    if isinstance(names, str): names = PRESETS.get(names, names)
+    _check_corrupt(images, bias, names, severity)
     out = images.clone()
     for k, name in enumerate(names):
-        for block, idx in enumerate((bias == k).nonzero().flatten().split(1000)): # each with a generator of its own
+        members = (bias == k).nonzero().flatten()
+        for block, idx in enumerate(members.split(1000)):
             if not len(idx): continue
-            rng = torch.Generator().manual_seed(derive_seed(seed, name, block))
+            rng = torch.Generator().manual_seed(derive_seed(seed, name, block)) # of its own
             x = to_float(images[idx].cpu()) # on the CPU, so that every device gets the same pixels
             out[idx] = to_uint8(CORRUPTIONS[name](x, severity, rng)).to(images.device)
     return out
 
 # %% ../nbs/06_corruptions.ipynb #be01e9bf
-def _balanced(labels, total): # the first samples of each class, as many of one class as of another, or one more
+def _balanced_subset(labels, total): # (N,) True for the first samples of each class; class sizes differ by one at most
     classes = len(class_counts(labels))
-    rank = F.one_hot(labels).cumsum(0).gather(1, labels[:, None])[:, 0]
+    rank = F.one_hot(labels).cumsum(0).gather(1, labels[:, None])[:, 0] # (N,) 1 for the first sample of its class
     return rank <= (total+classes-1-labels)//classes
 
 CIFAR10_COUNTS = {.01: (44969, 442), .02: (45032, 887), .05: (45062, 2242)} # all and conflicting: paper, section 5.1
 
 def corrupted_cifar10(
-    conflict:float=.05, # share of conflicting samples in train; in valid and test the corruption is independent of the label
+    conflict:float=.05, # share of conflicting samples in train; elsewhere the corruption is independent of the label
     split:str='train', # 'train' (about 45,000 images), 'valid' (4,938, in training at no share) or 'test' (10,000)
     *,
     preset:str='mixed', # 'type0', 'type1' or 'mixed', which is most likely the paper's
@@ -319,9 +411,11 @@ def corrupted_cifar10(
     if split not in ('train', 'valid', 'test'):
         raise ValueError(f"split must be 'train', 'valid' or 'test', got {split!r}")
     images, labels = cifar10('test' if split == 'test' else 'train', root)
-    total, count = CIFAR10_COUNTS.get(conflict, (45000, conflict))
-    if split == 'train': keep = _balanced(labels, total)
-    elif split == 'valid': keep = ~_balanced(labels, max(n for n, _ in CIFAR10_COUNTS.values()))
-    else: keep = slice(None)
+    n_train, n_conflicting = CIFAR10_COUNTS.get(conflict, (45000, conflict))
+    if split != 'test':
+        largest = max(n for n, _ in CIFAR10_COUNTS.values())
+        keep = _balanced_subset(labels, n_train) if split == 'train' else ~_balanced_subset(labels, largest)
+        images = images[keep]
+        labels = labels[keep]
     paint = partial(corrupt, names=preset, severity=severity)
-    return biased(images[keep], labels[keep], paint, count, split, classes=OBJECTS, seed=seed)
+    return biased(images, labels, paint, n_conflicting, split, classes=OBJECTS, seed=seed)

@@ -1,4 +1,4 @@
-"""A folder, an array, a data set of another library: whatever holds images and labels becomes one tensor of bytes, and a bias that is unknown.
+"""Read images and labels from a folder, an array or another library's data set into one tensor of bytes.
 
 Docs: https://dd-debias.github.io/dd-debias/image_folder.html.md"""
 
@@ -8,296 +8,96 @@ Docs: https://dd-debias.github.io/dd-debias/image_folder.html.md"""
 __all__ = ['decode_image', 'read_files', 'load_images']
 
 # %% ../nbs/04_image_folder.ipynb #0975e125
-import hashlib
-import json
 import os
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
+from dd_debias._decoding import (
+    READ_ERRORS,
+    check_labels,
+    check_size,
+    crop_and_resize,
+    decode_cached,
+    decode_file,
+    failure_reason,
+    file_stamp,
+    image_from_array,
+    load_folder,
+    load_labelled,
+    number_labels,
+    split_indices,
+)
 from .dataset import BiasedDataset
-from .runtime import atomic_write, derive_seed, seeded
-from .sources import data_root
-
-# %% ../nbs/04_image_folder.ipynb #f0e41f10
-def _check_size(size):
-    if size < 1: raise ValueError(f'size must be at least 1, got {size}')
-
-def _rgb(im):
-    if im.mode[0] in 'IF': # 16 or 32 bits a pixel, which Pillow's convert would clip
-        a, top = np.asarray(im).astype(np.float32), 1 if im.mode == 'F' else 65535
-        low, high = a.min(), a.max()
-        if not np.isfinite(high-low): raise ValueError('it holds NaN or infinite values')
-        if low >= 0 and high <= top: low, high = 0, top
-        return Image.fromarray(((a-low)*(255/max(high-low, 1e-9))).round().astype(np.uint8)).convert('RGB')
-    if im.mode in ('LA', 'La', 'PA', 'RGBA', 'RGBa') or 'transparency' in im.info:
-        page = Image.new('RGBA', im.size, 'white')
-        page.alpha_composite(im.convert('RGBA'))
-        im = page
-    return im.convert('RGB')
-
-def _square(im, size):
-    im = _rgb(ImageOps.exif_transpose(im))
-    s = min(im.size)
-    left, top = (im.width-s)//2, (im.height-s)//2
-    im = im.crop((left, top, left+s, top+s)).resize((size, size), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(im)).permute(2, 0, 1).contiguous()
-
-def _bytes(a):
-    if a.dtype == np.uint8 or not a.size: return a
-    if a.dtype == np.uint16: return (a/np.float32(257)).round().astype(np.uint8)
-    low, high, kind = a.min(), a.max(), a.dtype.kind
-    if kind in 'bf' and low >= 0 and high <= 1: return (a*np.float32(255)).round().astype(np.uint8)
-    if kind in 'iu' and low >= 0 and high <= 255: return a.astype(np.uint8)
-    raise ValueError('pixels must be integers in 0..255 or floats in [0,1], '
-                     f'got {a.dtype} from {low} to {high}; scale them first')
-
-def _channels_last(x, lead): # lead: axes before those of the image
-    a, several = x.detach().cpu().numpy() if isinstance(x, Tensor) else x, (1, 3, 4)
-    if a.ndim == lead+2: a = a[..., None]
-    if a.ndim != lead+3: raise ValueError(f'an image must have axes H,W or H,W,C or C,H,W, got shape {tuple(x.shape)}')
-    # torch puts channels first and NumPy last, unless the shape says otherwise
-    if a.shape[-3] in several and (isinstance(x, Tensor) or a.shape[-1] not in several): a = np.moveaxis(a, -3, -1)
-    if a.shape[-1] not in several: raise ValueError(f'images must have 1, 3 or 4 channels, got shape {tuple(x.shape)}')
-    return _bytes(a)
 
 # %% ../nbs/04_image_folder.ipynb #6b489744
 def decode_image(
-    source, # path, PIL image, (H,W) or (H,W,C) array, (C,H,W) tensor
+    source:str|Path|Image.Image|np.ndarray|Tensor, # path, PIL image, (H,W) or (H,W,C) array, (C,H,W) tensor
     size:int=32, # edge in pixels
 )->Tensor: # (3,size,size) uint8
-    "An image as RGB bytes: upright, cropped to a central square, resized. Raises ValueError if it cannot be read"
-    _check_size(size)
+    "Read an image as RGB bytes: upright, cropped to a central square, resized. Raises ValueError if it cannot be read"
+    check_size(size)
     try:
-        if isinstance(source, (str, Path)):
-            with Image.open(source) as im:
-                # a large JPEG is decoded at 1/2, 1/4 or 1/8, if that is still three times `size`
-                im.draft(None, (3*size, 3*size))
-                return _square(im, size)
-        if isinstance(source, (np.ndarray, Tensor)):
-            a = _channels_last(source, 0)
-            source = Image.fromarray(np.ascontiguousarray(a[..., 0] if a.shape[-1] == 1 else a))
-        if isinstance(source, Image.Image): return _square(source, size)
-    except Exception as e: # a damaged file makes Pillow raise nearly anything
-        why = ('no format that Pillow knows' if isinstance(e, UnidentifiedImageError)
-               else str(getattr(e, 'strerror', None) or e) or type(e).__name__)
+        if isinstance(source, (str, Path)): return decode_file(source, size)
+        if isinstance(source, (np.ndarray, Tensor)): source = image_from_array(source)
+        if isinstance(source, Image.Image): return crop_and_resize(source, size)
+    except Exception as e: # Pillow raises errors of many types for a damaged file
         name = source if isinstance(source, (str, Path)) else 'the image'
-        raise ValueError(f'{name} cannot be read: {why.splitlines()[0]}') from e
+        raise ValueError(f'{name} cannot be read: {failure_reason(e)}') from e
     raise ValueError(f'source must be a path, a PIL image, an array or a tensor, got {type(source).__name__}')
-
-# %% ../nbs/04_image_folder.ipynb #85185a84
-def _decoded(read, n, size, key, *, cache, on_skip, workers=1):
-    "The images among read(0), ..., read(n-1), and which they are, kept on disk by `key`. A failed read gives a reason"
-    key = 1, size, key # 1: to be changed when `decode_image` changes
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=12).hexdigest()
-    path = (Path(cache).expanduser() if cache else data_root()/'decoded')/f'{digest}.npy'
-    done = path.with_suffix('.json') # written last
-    def load():
-        skipped = {int(i): why for i, why in json.loads(done.read_text())['skipped'].items()}
-        return np.load(path, mmap_mode='c'), skipped # copy on write: what is done to the array does not reach the file
-    def header(f, m): # 128 bytes, whatever m is
-        told = dict(descr='|u1', fortran_order=False, shape=(m, 3, size, size))
-        np.lib.format.write_array_header_1_0(f, told)
-    def rows():
-        with ThreadPoolExecutor(workers) as pool:
-            waiting = deque()
-            for i in range(n):
-                waiting.append(pool.submit(read, i))
-                if len(waiting) > 4*workers: yield waiting.popleft().result()
-            while waiting: yield waiting.popleft().result()
-    try: images, skipped = load()
-    except (OSError, ValueError): images = None
-    if images is None or any(not isinstance(read(i), str) for i in skipped): # a file may have become readable
-        skipped = {}
-        with atomic_write(path) as part, open(part, 'wb') as f:
-            header(f, n)
-            for i, x in enumerate(tqdm(rows(), total=n, desc='decoding', disable=None, leave=False)):
-                if isinstance(x, str): skipped[i] = x
-                else: f.write(x.numpy())
-            f.seek(0)
-            header(f, n-len(skipped))
-        with atomic_write(done) as part: part.write_text(json.dumps(dict(skipped=skipped)))
-        images, skipped = load()
-    _report_skipped(list(skipped.values()), n, on_skip)
-    return torch.from_numpy(images), torch.tensor([i for i in range(n) if i not in skipped], dtype=torch.long)
-
-def _report_skipped(reasons, n, on_skip):
-    if reasons:
-        more = '; ...' if len(reasons) > 5 else ''
-        (on_skip or print)(f"skipped {len(reasons):,} of {n:,} images: {'; '.join(reasons[:5])}{more}")
-
-def _try_read(read, which=''):
-    try: return read()
-    except (OSError, ValueError, SyntaxError) as e: return f'{which}{e}'
 
 # %% ../nbs/04_image_folder.ipynb #c969f0ca
 def read_files(
-    paths, # of images
+    paths:Iterable[str|Path], # of images
     size:int=32, # edge in pixels
     *,
     cache:str|Path|None=None, # folder for the decoded images; None: decoded/ in `data_root()`
-    on_skip=None, # called with one message that names the files that could not be read; None: print
-)->tuple: # images (M,3,size,size) uint8, mapped from disk; kept (M,) indices of the paths that could be read
-    "Decode image files, or find them decoded"
-    _check_size(size)
-    paths = [os.path.abspath(p) for p in paths]
-    def stamp(path):
-        try: s = os.stat(path)
-        except OSError: return path,
-        return path, s.st_size, s.st_mtime_ns
-    return _decoded(lambda i: _try_read(lambda: decode_image(paths[i], size)), len(paths), size, [stamp(p) for p in paths],
-                    cache=cache, on_skip=on_skip, workers=min(16, os.cpu_count() or 1))
-
-# %% ../nbs/04_image_folder.ipynb #e17c04a0
-def _numbered(labels, names=None):
-    "Labels as 0..C-1, and the names of these classes"
-    labels = labels.tolist() if hasattr(labels, 'tolist') else [y.item() if hasattr(y, 'item') else y for y in labels]
-    a = np.asarray(labels)
-    if a.ndim != 1 or a.dtype.kind not in 'iubU':
-        raise ValueError(f'labels must be one integer or one name for each image, got shape {a.shape} of {a.dtype}')
-    if names and a.min() < 0:
-        raise ValueError(f'labels: {(a < 0).sum()} of {len(a)} are missing (-1); leave those images out')
-    values, numbers = np.unique(a, return_inverse=True)
-    return torch.from_numpy(numbers).long(), tuple(names[v] if names else str(v) for v in values)
-
-def _held_out(labels, classes, split, share, seed):
-    "Indices of the part of each class that is, or is not, held out"
-    test = torch.zeros(len(labels), dtype=torch.bool)
-    with seeded(derive_seed(seed, 'held out')):
-        for c, name in enumerate(classes):
-            members = (labels == c).nonzero().flatten()
-            n = len(members)
-            if n < 2:
-                raise ValueError(f'class {name} has one image, which cannot be in both train and test; '
-                                 "add more, or use split='all'")
-            test[members[torch.randperm(n)[:min(max(round(share*n), 1), n-1)]]] = True
-    return (test if split == 'test' else ~test).nonzero().flatten()
-
-# %% ../nbs/04_image_folder.ipynb #8a648567
-def _subfolders(folder):
-    if not folder.is_dir(): raise ValueError(f'{folder} is not a folder')
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != '.')
-    if not names: raise ValueError(f'{folder} has no subfolders; put the images of each class in a folder of its own')
-    return tuple(names)
-
-def _files(folder):
-    "Images at any depth; what is hidden, and what Pillow has no reader for, is left alone"
-    known = {e for e, form in Image.registered_extensions().items() if form in Image.OPEN}
-    for here, below, names in os.walk(folder, followlinks=True):
-        below[:] = sorted(d for d in below if d[0] != '.')
-        seen = (n for n in sorted(names) if n[0] != '.')
-        yield from (os.path.join(here, n) for n in seen if os.path.splitext(n)[1].lower() in known)
-
-def _tree(folder, classes, size, **how):
-    files = [(p, c) for c, name in enumerate(classes) for p in _files(folder/name)]
-    images, kept = read_files([p for p, _ in files], size, **how)
-    labels = torch.tensor([c for _, c in files], dtype=torch.long)[kept]
-    if (empty := set(range(len(classes)))-set(labels.tolist())):
-        raise ValueError(f'{folder/classes[min(empty)]} has no readable image; add some, or remove the folder')
-    return images, labels
-
-def _folder(folder, split, size, **how):
-    "images, labels, classes, and the split that is still to be made"
-    there = lambda *names: next((folder/n for n in names if (folder/n).is_dir()), None)
-    parts = dict(train=there('train'), valid=there('valid', 'val'), test=there('test', 'valid', 'val'))
-    if not (parts['train'] and parts['test']):
-        classes = _subfolders(folder)
-        return *_tree(folder, classes, size, **how), classes, split
-    found = list(dict.fromkeys(filter(None, parts.values())))
-    classes = _subfolders(parts['train'])
-    for p in found:
-        if (odd := set(_subfolders(p))^set(classes)):
-            raise ValueError(f'{p} and {parts["train"]} must have the same classes; {min(odd)} is in one only')
-    if split != 'all' and not parts[split]: raise ValueError(f'split: {folder} has no {split}/')
-    trees = [_tree(p, classes, size, **how) for p in (found if split == 'all' else [parts[split]])]
-    return *(x[0] if len(x) == 1 else torch.cat(x) for x in zip(*trees)), classes, 'all'
-
-def _stack(x, size):
-    "An array or tensor of images; those of the right size pass as they are"
-    a = _channels_last(x, 1)
-    if a.shape[1:3] == (size, size) and a.shape[3] < 4:
-        return torch.from_numpy(np.require(a.transpose(0, 3, 1, 2), requirements='CW')) # torch wants it writeable
-    images = torch.empty(len(a), 3, size, size, dtype=torch.uint8)
-    for i, im in enumerate(a): images[i] = decode_image(im, size)
-    return images
-
-def _hugging_face(source, size, cache, on_skip):
-    def column(kind, names):
-        named = [n for n in names if n in source.column_names]
-        found = named[:1] or [n for n, f in source.features.items() if type(f).__name__ == kind]
-        if len(found) == 1: return found[0]
-        raise ValueError(f"source must have a column {names[0]!r}, got {', '.join(source.column_names)}; "
-                         f"name it so with source.rename_column(..., {names[0]!r})")
-    image, label = column('Image', ('image', 'img')), column('ClassLabel', ('label', 'labels', 'fine_label'))
-    read = lambda i: _try_read(lambda: decode_image(source[i][image], size), f'source[{i}]: ')
-    images, kept = _decoded(read, len(source), size, (source._fingerprint, image), cache=cache, on_skip=on_skip)
-    labels = source[label][:]
-    return images, [labels[i] for i in kept], getattr(source.features[label], 'names', None)
-
-def _pairs(source, size, on_skip):
-    "One after the other, since not every data set can be read by several threads"
-    images, labels, skipped = torch.empty(len(source), 3, size, size, dtype=torch.uint8), [], []
-    for i in tqdm(range(len(source)), desc='decoding', disable=None, leave=False):
-        try:
-            item = source[i]
-            if not isinstance(item, (tuple, list)) or len(item) < 2: break
-            images[len(labels)] = decode_image(item[0], size)
-            labels.append(item[1])
-        except (OSError, ValueError, SyntaxError) as e: skipped.append(f'source[{i}]: {e}')
-    else:
-        _report_skipped(skipped, len(source), on_skip)
-        return images[:len(labels)], labels, None
-    raise ValueError(f'source[{i}] must be a pair (image, label), got {type(item).__name__}')
-
-def _labelled(source, labels, size, cache, on_skip):
-    "images, labels as they are, and their names where the source has them"
-    if labels is not None:
-        if len(source) != len(labels):
-            raise ValueError(f'images and labels must have the same length, got {len(source)} and {len(labels)}')
-        return _stack(source, size), labels, None
-    if isinstance(source, dict):
-        raise ValueError(f"source is a dict; give one of its parts, such as source[{next(iter(source), 'train')!r}]")
-    if hasattr(source, '_fingerprint'): return _hugging_face(source, size, cache, on_skip)
-    if hasattr(source, '__len__') and hasattr(source, '__getitem__'): return _pairs(source, size, on_skip)
-    raise ValueError(f'source must be a folder, an array or a data set with a length, got {type(source).__name__}')
+    on_skip:Callable[[str], object]|None=None, # called with one message that names the unreadable files; None: print
+)->tuple[Tensor, Tensor]: # images (M,3,size,size) uint8, mapped from disk; (M,) indices of the paths that could be read
+    "Decode image files, or find them decoded. Files that cannot be read are left out"
+    check_size(size)
+    files = [os.path.abspath(p) for p in paths]
+    def read(i:int)->Tensor|str:
+        try: return decode_image(files[i], size)
+        except READ_ERRORS as e: return str(e)
+    key = [file_stamp(f) for f in files]
+    workers = min(16, os.cpu_count() or 1)
+    return decode_cached(read, len(files), size, key, cache=cache, on_skip=on_skip, workers=workers)
 
 # %% ../nbs/04_image_folder.ipynb #9d042e27
 def load_images(
-    source:str|None=None, # folder of class folders, or of train/ and test/ with these; array or tensor; torch or Hugging Face Dataset
-    labels=None, # (N,) integers or names, with an array; any other source has them
+    source:str|None=None, # folder of classes, or of train/ and test/ with these; array; torch or Hugging Face Dataset
+    labels:Any=None, # (N,) integers or names, with an array; any other source has them
     *,
     split:str='all', # 'train' or 'test', or 'valid' where the folder has it
     size:int=32, # edge in pixels
     held_out:float=.2, # share of each class that is 'test', where the folder does not say
     seed:int=0, # of that split
     cache:str|None=None, # folder for the decoded images; None: decoded/ in `data_root()`
-    on_skip=None, # called with one message that names the images that could not be read; None: print
+    on_skip:Callable[[str], object]|None=None, # called with one message that names the unreadable images; None: print
 )->BiasedDataset: # images of 3xsizexsize; an array of grey images of that size stays grey
-    "Images of your own; their bias is unknown. Raises ValueError for what is no set of images with labels"
+    "Read images of your own; their bias is unknown. Raises ValueError for what is no set of images with labels"
     if split not in ('all', 'train', 'valid', 'test'):
         raise ValueError(f"split must be 'all', 'train', 'valid' or 'test', got {split!r}")
     if not 0 < held_out < 1: raise ValueError(f'held_out must be between 0 and 1, got {held_out}')
-    _check_size(size)
-    arrays, how = (np.ndarray, Tensor), dict(size=size, cache=cache, on_skip=on_skip)
-    if labels is None and isinstance(source, (tuple, list)) and len(source) == 2 and isinstance(source[0], arrays):
-        source, labels = source
-    if isinstance(source, arrays) != (labels is not None):
-        raise ValueError('labels must be given with an array, one for each image, and with nothing else; '
-                         'read_files makes an array of files')
+    check_size(size)
     if isinstance(source, (str, Path)):
-        images, labels, classes, split = _folder(Path(source).expanduser(), split, **how)
+        check_labels(source, labels)
+        read = partial(read_files, size=size, cache=cache, on_skip=on_skip)
+        images, numbers, classes, split = load_folder(Path(source).expanduser(), split, read)
     else:
-        images, labels, names = _labelled(source, labels, **how)
+        decode = partial(decode_image, size=size)
+        images, labels, names = load_labelled(source, labels, size, decode, cache=cache, on_skip=on_skip)
         if not len(images): raise ValueError('source has no image that can be read')
-        labels, classes = _numbered(labels, names)
+        numbers, classes = number_labels(labels, names)
     if split == 'valid': raise ValueError("split: there is 'valid' only in a folder that holds valid/")
     if split != 'all':
-        idx = _held_out(labels, classes, split, held_out, seed)
-        images, labels = images[idx], labels[idx]
-    return BiasedDataset(images, labels, classes=classes)
+        chosen = split_indices(numbers, classes, split, held_out, seed)
+        images = images[chosen]
+        numbers = numbers[chosen]
+    return BiasedDataset(images, numbers, classes=classes)

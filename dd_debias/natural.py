@@ -1,4 +1,4 @@
-"""Climbers on rock, waterbirds on water, blond women, old men: four published sets, read from the layout in which their authors publish them.
+"""Climbers on rock, waterbirds on water, blond women, old men: four published sets, read in their authors' layouts.
 
 Docs: https://dd-debias.github.io/dd-debias/natural.html.md"""
 
@@ -9,6 +9,8 @@ __all__ = ['ACTIONS', 'bar', 'waterbirds', 'celeba', 'bffhq']
 
 # %% ../nbs/07_natural.ipynb #86c16497
 import csv
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -18,26 +20,53 @@ from .image_folder import read_files
 from .sources import data_root, load_npz
 
 # %% ../nbs/07_natural.ipynb #3997845f
-def _found(root, *parts, get):
-    "The first of some paths below the root that is there. Raises FileNotFoundError saying where to get it"
-    for p in parts:
-        if (path := data_root(root)/p).exists(): return path
-    raise FileNotFoundError(f'{data_root(root)/parts[0]} is not there; get it from {get} '
+_SPLIT_NUMBERS = dict(train='0', valid='1', test='2') # in the lists of Waterbirds and CelebA
+
+def _find_path(root, *candidates, get):
+    "The first of some paths below the root that exists. Raises FileNotFoundError saying where to get it"
+    folder = data_root(root)
+    for candidate in candidates:
+        path = folder/candidate
+        if path.exists(): return path
+    raise FileNotFoundError(f'{folder/candidates[0]} is not there; get it from {get} '
                             'and set root or DD_DEBIAS_DATA to the folder that holds it')
 
 def _check_split(split):
     if split not in ('train', 'valid', 'test'):
         raise ValueError(f"split must be 'train', 'valid' or 'test', got {split!r}")
 
-def _listed(rows, size, classes, root):
-    "Rows of (path, label, bias) as a set, without those that cannot be read"
+def _load_rows(
+    rows:Sequence[tuple[Path, int, int]], # path, label, bias
+    size:int, # pixels
+    classes:tuple[str, ...],
+    root:str|None,
+)->BiasedDataset: # without the images that cannot be read
+    "Read a list of images. Raises ValueError if it is empty"
     if not rows: raise ValueError('no image is listed for this split; unpack the set again')
-    paths, labels, bias = zip(*rows)
+    paths, labels, bias = zip(*rows, strict=True)
     images, kept = read_files(paths, size, cache=data_root(root)/'decoded')
     return BiasedDataset(images, torch.tensor(labels)[kept], torch.tensor(bias)[kept], classes)
 
 # %% ../nbs/07_natural.ipynb #08b7471d
 ACTIONS = ('climbing', 'diving', 'fishing', 'racing', 'throwing', 'vaulting')
+
+def _action(path): # of a file such as climbing_12.jpg
+    return path.stem.rpartition('_')[0]
+
+def _bar_npz(path, split, size):
+    arrays = load_npz(path, [f'{split}_images', f'{split}_labels'])
+    images = torch.from_numpy(arrays[f'{split}_images']).permute(0, 3, 1, 2).contiguous() # (N,3,64,64)
+    labels = torch.from_numpy(arrays[f'{split}_labels'])
+    if size != images.shape[-1]:
+        images = F.interpolate(images.float(), size=size, mode='bilinear', antialias=True).round().to(torch.uint8)
+    return BiasedDataset(images, labels, classes=ACTIONS)
+
+def _bar_folder(folder, size, root):
+    files = sorted(f for f in folder.rglob('*') if _action(f) in ACTIONS)
+    if not files: raise ValueError(f'{folder} has no file named like climbing_12.jpg; unpack BAR again')
+    images, kept = read_files(files, size, cache=data_root(root)/'decoded')
+    labels = torch.tensor([ACTIONS.index(_action(f)) for f in files])
+    return BiasedDataset(images, labels[kept], classes=ACTIONS)
 
 def bar(
     split:str='train', # 'train' (1,941 images) or 'test' (654)
@@ -47,18 +76,9 @@ def bar(
 )->BiasedDataset: # images of 3 x size x size, bias unknown
     "Biased Action Recognition (Nam et al., 2020). Raises FileNotFoundError saying where to get it"
     if split not in ('train', 'test'): raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    path = _found(root, 'bar64.npz', f'BAR/{split}', get='github.com/alinlab/BAR')
-    if path.suffix == '.npz':
-        images, labels = map(torch.from_numpy, load_npz(path, [f'{split}_images', f'{split}_labels']).values())
-        images = images.permute(0, 3, 1, 2).contiguous()
-        if size != images.shape[-1]:
-            images = F.interpolate(images.float(), size=size, mode='bilinear', antialias=True).round().to(torch.uint8)
-        return BiasedDataset(images, labels, classes=ACTIONS)
-    files = sorted(f for f in path.rglob('*') if f.stem.rpartition('_')[0] in ACTIONS)
-    if not files: raise ValueError(f'{path} has no file named like climbing_12.jpg; unpack BAR again')
-    images, kept = read_files(files, size, cache=data_root(root)/'decoded')
-    labels = torch.tensor([ACTIONS.index(f.stem.rpartition('_')[0]) for f in files])[kept]
-    return BiasedDataset(images, labels, classes=ACTIONS)
+    path = _find_path(root, 'bar64.npz', f'BAR/{split}', get='github.com/alinlab/BAR')
+    if path.suffix == '.npz': return _bar_npz(path, split, size)
+    return _bar_folder(path, size, root)
 
 # %% ../nbs/07_natural.ipynb #640feb6f
 def waterbirds(
@@ -69,19 +89,23 @@ def waterbirds(
 )->BiasedDataset: # images of 3 x size x size; bias: 0 land, 1 water
     "Birds pasted before land or water (Sagawa et al., 2020). Raises FileNotFoundError saying where to get it"
     _check_split(split)
-    folder = _found(root, 'waterbird_complete95_forest2water2',
-                    get='nlp.stanford.edu/data/dro/waterbird_complete95_forest2water2.tar.gz')
-    part = dict(train='0', valid='1', test='2')[split]
+    folder = _find_path(root, 'waterbird_complete95_forest2water2',
+                        get='nlp.stanford.edu/data/dro/waterbird_complete95_forest2water2.tar.gz')
     with open(folder/'metadata.csv', newline='') as f:
-        listed = [r for r in csv.DictReader(f) if r['split'] == part]
-    rows = [(folder/r['img_filename'], int(r['y']), int(r['place'])) for r in listed]
-    return _listed(rows, size, ('landbird', 'waterbird'), root)
+        listed = [row for row in csv.DictReader(f) if row['split'] == _SPLIT_NUMBERS[split]]
+    rows = [(folder/row['img_filename'], int(row['y']), int(row['place'])) for row in listed]
+    return _load_rows(rows, size, ('landbird', 'waterbird'), root)
 
 # %% ../nbs/07_natural.ipynb #15ae8b70
-def _columns(path):
-    "The lines of one of CelebA's lists, as name -> words; comes as .txt or .csv"
-    lines = [l.replace(',', ' ').split() for l in path.read_text().splitlines()]
-    return {l[0]: l[1:] for l in lines if l and l[0].endswith('.jpg')}, next((l for l in lines if len(l) > 10), [])
+def _read_list(path):
+    "One of CelebA's lists, .txt or .csv: file name -> words, and the names of the columns if the list has them"
+    rows = [line.replace(',', ' ').split() for line in path.read_text().splitlines()]
+    values = {row[0]: row[1:] for row in rows if row and row[0].endswith('.jpg')}
+    header = next((row for row in rows if len(row) > 10), [])
+    return values, [name for name in header if name != 'image_id']
+
+def _attribute_rate(files, has_attribute): # share of the files that have the attribute
+    return sum(has_attribute[f] for f in files)/max(len(files), 1)
 
 def celeba(
     split:str='train', # 'train' (162,770 images), 'valid' (19,867) or 'test' (19,962)
@@ -94,21 +118,23 @@ def celeba(
     "Faces (Liu et al., 2015). Raises FileNotFoundError saying where to get it, ValueError for an unknown attribute"
     _check_split(split)
     get = 'mmlab.ie.cuhk.edu.hk/projects/CelebA.html'
-    folder = _found(root, 'celeba/img_align_celeba', get=get)
-    lists = [_found(root, f'celeba/{name}.txt', f'celeba/{name}.csv', get=get)
-             for name in ('list_attr_celeba', 'list_eval_partition')]
-    (values, header), (parts, _) = map(_columns, lists)
-    names = [n for n in header if n != 'image_id']
+    folder = _find_path(root, 'celeba/img_align_celeba', get=get)
+    attributes = _find_path(root, 'celeba/list_attr_celeba.txt', 'celeba/list_attr_celeba.csv', get=get)
+    partition = _find_path(root, 'celeba/list_eval_partition.txt', 'celeba/list_eval_partition.csv', get=get)
+    values, names = _read_list(attributes)
+    split_numbers, _ = _read_list(partition)
     for n in (label, attribute):
         if n not in names: raise ValueError(f'{n!r} is no attribute of CelebA; choose one of {", ".join(names)}')
-    of = lambda n, file: int(values[file][names.index(n)] == '1')
-    train = [f for f in values if parts[f] == ['0']]
-    p = [sum(of(attribute, f) for f in group)/max(len(group), 1)
-         for group in ([f for f in train if of(label, f) == k] for k in (0, 1))]
-    flip = p[1] < p[0] # the attribute is rarer where the label is given: aligned is to lack it
-    part = [dict(train='0', valid='1', test='2')[split]]
-    rows = [(folder/f, of(label, f), of(attribute, f)^flip) for f in values if parts[f] == part]
-    return _listed(rows, size, (f'not {label}', label), root)
+    labels = {f: int(words[names.index(label)] == '1') for f, words in values.items()}
+    has_attribute = {f: int(words[names.index(attribute)] == '1') for f, words in values.items()}
+
+    train = [f for f in values if split_numbers[f] == [_SPLIT_NUMBERS['train']]]
+    rate_with = _attribute_rate([f for f in train if labels[f]], has_attribute)
+    rate_without = _attribute_rate([f for f in train if not labels[f]], has_attribute)
+    flip = rate_with < rate_without # the attribute is rarer where the label is given: aligned is to lack it
+    part = [f for f in values if split_numbers[f] == [_SPLIT_NUMBERS[split]]]
+    rows = [(folder/f, labels[f], has_attribute[f]^flip) for f in part]
+    return _load_rows(rows, size, (f'not {label}', label), root)
 
 # %% ../nbs/07_natural.ipynb #84fa04dc
 def bffhq(
@@ -121,8 +147,10 @@ def bffhq(
     "Biased FFHQ, age and gender (Kim et al., 2021; Lee et al., 2021). Raises FileNotFoundError saying where to get it"
     _check_split(split)
     get = 'github.com/kakaoenterprise/Learning-Debiased-Disentangled'
-    folder = _found(root, f'bffhq/{percent if split == "train" else split}', get=get)
+    folder = _find_path(root, f'bffhq/{percent if split == "train" else split}', get=get)
     rows = []
-    for f in sorted(p for p in folder.rglob('*_*_*.*') if p.is_file()): # named <number>_<age>_<gender>.png
-        rows.append((f, *map(int, f.stem.split('_')[-2:])))
-    return _listed(rows, size, ('young', 'old'), root)
+    for path in sorted(folder.rglob('*_*_*.*')): # named <number>_<age>_<gender>.png
+        if not path.is_file(): continue
+        age, gender = path.stem.split('_')[-2:]
+        rows.append((path, int(age), int(gender)))
+    return _load_rows(rows, size, ('young', 'old'), root)
