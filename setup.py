@@ -1,7 +1,8 @@
 "Package metadata, read from settings.ini: edit there, not here."
 from configparser import ConfigParser
 from pathlib import Path
-from setuptools import setup, find_packages
+
+from setuptools import find_packages, setup
 
 parser = ConfigParser(delimiters=['='], interpolation=None)
 parser.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')

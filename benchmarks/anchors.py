@@ -7,6 +7,7 @@ from dd_debias.dataset import BiasedDataset
 from dd_debias.pixels import pad
 from dd_debias.sources import mnist
 
+
 def plain_mnist(split:str='train')->BiasedDataset:
     images, labels = mnist(split)
     return BiasedDataset(pad(images), labels)

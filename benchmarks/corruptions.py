@@ -5,7 +5,10 @@
     python benchmarks/corruptions.py oracle/bin/python       # writes results/corruptions.jsonl
 
 imagecorruptions has its constants inside its functions, those for large images. Its source is run with ours."""
-import json, re, subprocess, sys
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 IMAGES = 200
@@ -14,6 +17,7 @@ def theirs():
     "In the oracle's environment: constants and images come in, one line for each strength goes out"
     import importlib.util
     from importlib.metadata import version
+
     import cv2
     import numpy as np
     from PIL import Image
@@ -70,9 +74,10 @@ def theirs():
 
 def main(python):
     import torch
+
+    from dd_debias.corruptions import CORRUPTIONS
     from dd_debias.pixels import to_float
     from dd_debias.runtime import atomic_write
-    from dd_debias.corruptions import CORRUPTIONS
     from dd_debias.sources import cifar10, data_root
     levels = {name: f.levels for name, f in CORRUPTIONS.items() if name != 'original'}
     request = json.dumps(dict(levels=levels, data=str(data_root()/'cifar10.npz')))

@@ -6,14 +6,16 @@
 One setting moves at a time; the others stay at ten classes, ten images per class, 64 real images of each class in a step, width 128, 32x32."""
 import argparse
 from functools import partial
+
 import torch
+from recorded import add
+from speed import noise
 from torch.utils.benchmark import Timer
+
 from dd_debias.dm import distill_dm
 from dd_debias.kde import kde_weights
 from dd_debias.nets import ConvNet
 from dd_debias.train import train_classifier
-from recorded import add
-from speed import noise
 
 BASE = dict(classes=10, ipc=10, batch=64, width=128)
 DM = dict(ipc=(1, 10, 20, 50, 100), batch=(16, 64, 256), width=(16, 32, 64, 128, 256), classes=(2, 5, 10, 20, 50))

@@ -4,15 +4,20 @@
     DD_DEBIAS_DATA=.data python benchmarks/density.py cmnist     # only the sets whose name begins so
 
 Each measurement has a process of its own, so that its peak memory is its own."""
-import json, multiprocessing, sys, time
+import json
+import multiprocessing
+import sys
+import time
 from functools import partial
 from pathlib import Path
+
 import torch
 from sklearn.metrics import roc_auc_score
+
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
 from dd_debias.corruptions import corrupted_cifar10
-from dd_debias.encoder import embed, GlanceEncoder, ResNetEncoder, SmallEncoder, train_encoder
+from dd_debias.encoder import GlanceEncoder, ResNetEncoder, SmallEncoder, embed, train_encoder
 from dd_debias.kde import kde_weights
 from dd_debias.records import append_line
 from dd_debias.run import git_commit, peak_memory

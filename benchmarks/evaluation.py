@@ -3,16 +3,19 @@
     DD_DEBIAS_DATA=.data python benchmarks/evaluation.py        # twenty networks on a hundred images, as one stack and one after the other
     DD_DEBIAS_DATA=.data python benchmarks/evaluation.py across # six architectures on the recorded sets, an hour on one core
     DD_DEBIAS_DATA=.data python benchmarks/evaluation.py shown  # how many images of the recorded sets show another class's colour"""
-import sys, time
+import sys
+import time
 from functools import partial
+
 import torch
+from recorded import RESULTS, add
+
 from dd_debias.bias import cmnist
 from dd_debias.distilled import load
 from dd_debias.evaluate import conflict_rate, evaluate_across, train_bias_classifier
-from dd_debias.nets import ConvNet, LeNet, MLP
+from dd_debias.nets import MLP, ConvNet, LeNet
 from dd_debias.paper import cells, load_cell
-from dd_debias.train import stack_models, train_classifier
-from recorded import RESULTS, add
+from dd_debias.train import train_classifier
 
 STEPS = 3
 NETS = {'ConvNet, width 128': ConvNet, 'ConvNet, width 32': partial(ConvNet, width=32), 'LeNet': LeNet, 'MLP': MLP}

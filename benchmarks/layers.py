@@ -5,13 +5,15 @@ import time
 from contextlib import nullcontext
 from functools import partial
 from unittest.mock import patch
+
 import torch
+from recorded import add
 from torch import nn
 from torch.utils.benchmark import Timer
+
 import dd_debias.nets
-from dd_debias.nets import autocast_bf16, ConvNet
+from dd_debias.nets import ConvNet, autocast_bf16
 from dd_debias.run import run
-from recorded import add
 
 plain = dict(MatmulConv2d=nn.Conv2d, AvgPool2x2=partial(nn.AvgPool2d, 2))
 VARIANTS = { # layers to swap, bfloat16, images in a block, layout, torch.compile

@@ -1,7 +1,10 @@
 """A line of results, with what it was measured on."""
-import json, platform
+import json
+import platform
 from pathlib import Path
+
 import torch
+
 from dd_debias.records import append_line
 from dd_debias.run import git_commit
 

@@ -4,7 +4,9 @@ Written for this purpose and in our words; nothing of the package calls it."""
 import torch
 import torch.nn.functional as F
 from torch import nn
+
 from dd_debias.augment import batch_augment, siamese_augment
+
 
 def convnet(channels=3, classes=10, size=32, width=128):
     layers = []

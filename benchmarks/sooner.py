@@ -4,9 +4,13 @@
     DD_DEBIAS_DATA=.data python benchmarks/sooner.py cmnist 1     # one set, the second seed
 
 With KDE weights at 5% conflicting, ten images per class. The clock runs while images are made and stops while they are judged, by one network of 100 steps."""
-import sys, time
+import sys
+import time
 from functools import partial
+
 import torch
+from recorded import add
+
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
 from dd_debias.distilled import Distilled
@@ -16,7 +20,6 @@ from dd_debias.kde import weigh_kde
 from dd_debias.nets import ConvNet
 from dd_debias.pixels import channel_stats, unstandardize
 from dd_debias.train import train_classifier
-from recorded import add
 
 STEPS = (10, 25, 50, 100, 200)
 VARIANTS = { # a list of learning rates: one for the way to each of STEPS

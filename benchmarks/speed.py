@@ -7,26 +7,30 @@
 
 Ten images per class, 256 real ones of each class in a step, width 128, 32x32, ten classes. The floor is the time of the step's multiplications at the
 rate of a big matrix product in the precision we use, measured in the same run. Each side runs in a process of its own, so that its peak memory is its own."""
-import argparse, multiprocessing
+import argparse
+import multiprocessing
 from functools import partial
+
+import reference
 import torch
+from recorded import add
 from sklearn.neighbors import KernelDensity
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
-import reference
+
 from dd_debias.background import paint_background
 from dd_debias.bias import paint_color
 from dd_debias.corruptions import corrupt
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
-from dd_debias.encoder import embed, GlanceEncoder, train_encoder
+from dd_debias.encoder import GlanceEncoder, embed, train_encoder
 from dd_debias.kde import kde_weights
 from dd_debias.mtt import functional_loss, student_gradient
-from dd_debias.nets import autocast_bf16, ConvNet, Standardized
+from dd_debias.nets import ConvNet, Standardized, autocast_bf16
 from dd_debias.pixels import channel_stats, standardize
 from dd_debias.run import peak_memory
 from dd_debias.train import train_classifier
-from recorded import add
+
 
 def noise(*shape): return torch.randint(256, (*shape, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

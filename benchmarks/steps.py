@@ -5,10 +5,16 @@
     DD_DEBIAS_DATA=.data python benchmarks/steps.py cpu --paper  # or on a CPU anyway
 
 Each distiller has a process of its own, so that its peak memory is its own."""
-import json, multiprocessing, platform, sys, time
+import json
+import multiprocessing
+import platform
+import sys
+import time
 from functools import partial
 from pathlib import Path
+
 import torch
+
 from dd_debias.bias import cmnist
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa

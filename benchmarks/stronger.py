@@ -4,10 +4,14 @@
     DD_DEBIAS_DATA=.data python benchmarks/stronger.py bg_fmnist  # only the sets whose name begins so
 
 With KDE weights at 5% conflicting, ten images per class, networks of width 48. All are judged by networks that take 200 steps."""
-import json, sys, time
+import json
+import sys
+import time
 from functools import partial
 from pathlib import Path
+
 import torch
+
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
 from dd_debias.dm import distill_dm, kernel_distance

@@ -7,6 +7,7 @@ Stopped and started again, it goes on with what is not recorded yet."""
 import sys
 from functools import partial
 from pathlib import Path
+
 from dd_debias.bias import cmnist
 from dd_debias.dfa import train_dfa
 from dd_debias.evaluate import evaluate

@@ -4,18 +4,24 @@
     DD_DEBIAS_DATA=.data python benchmarks/unchanged.py reference  # plain torch: float32, torch's own layers, blocks of 256; an hour
 
 Both sides get the same weights and the same seeds, so they see the same images in the same order."""
-import contextlib, sys, time
+import contextlib
+import sys
+import time
 from functools import partial
 from unittest.mock import patch
-import torch
+
+from recorded import add
 from torch import nn
-import dd_debias.dm, dd_debias.nets, dd_debias.train
+
+import dd_debias.dm
+import dd_debias.nets
+import dd_debias.train
 from dd_debias.bias import cmnist
 from dd_debias.evaluate import evaluate
 from dd_debias.kde import weigh_kde
 from dd_debias.nets import map_chunks
 from dd_debias.train import train_classifier
-from recorded import add
+
 
 @contextlib.contextmanager
 def plain_torch():

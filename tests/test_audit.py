@@ -2,15 +2,19 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+
 import numpy as np
-import pytest, torch
+import pytest
+import torch
+
+from dd_debias._discover import functions
 from dd_debias.audit import audit, audit_page, audit_table, extremes, summarize, weight_histogram
 from dd_debias.bias import color_digits
-from dd_debias._discover import functions
 from dd_debias.cli import main
 from dd_debias.dataset import BiasedDataset
 from dd_debias.groups import weigh_groups
 from dd_debias.plots import figure_to_png
+
 
 def noise(labels, bias=None, classes=(), channels=3, size=16):
     g = torch.Generator().manual_seed(0)

@@ -1,20 +1,19 @@
 "The claim itself, as recorded, and the program on the front page"
-import re, shlex
+import re
 from functools import partial
-from pathlib import Path
-import nbformat, pytest
+
+import nbformat
 import pandas as pd
-from conftest import needs
-from dd_debias.cli import main
+from common import ROOT, needs
+
 from dd_debias.corruptions import PRESETS
 from dd_debias.distilled import load
 from dd_debias.dm import distill_dm
 from dd_debias.evaluate import evaluate
-from dd_debias.paper import cell_command, cells, compare_to_paper
+from dd_debias.paper import cells, compare_to_paper
 from dd_debias.records import read_records
 from dd_debias.train import train_classifier
 
-ROOT = Path(__file__).resolve().parents[1]
 
 def recorded(query, value='accuracy.all'):
     "Cells of the paper, ours beside the paper's"
@@ -54,13 +53,6 @@ def test_recorded_trainers():
     for ipc in (10, 50):
         for t in ('DFA', 'SelectMix*'): assert d[t, ipc] < d['DM+Ours', ipc]-20, (t, ipc)
 
-def test_commands(capsys):
-    "What is printed beside a table chooses that cell, and no other"
-    for c in cells().iloc[::7].itertuples():
-        for how in (dict(), dict(recipe='paper', seeds=3)):
-            assert main(shlex.split(cell_command(c, **how))[1:]+['--list']) == 0
-            assert capsys.readouterr().out == cell_command(c, **how)+'\n'
-
 def test_recorded_density():
     "The goals of every benchmark, with the default encoder, at 1 and 5%"
     d = pd.read_json(ROOT/'results/density.jsonl', lines=True)
@@ -90,22 +82,3 @@ def test_front_page_program():
     names.update(distill_dm=partial(distill_dm, steps=2), evaluate=partial(evaluate, networks=1, train=partial(train_classifier, epochs=1)))
     exec(program.replace('evaluate(', 'scores = evaluate('), names)
     assert len(names['syn']) == 100 and names['scores'].shape[0] == 1 and 'conflicting' in names['scores']
-
-@pytest.mark.parametrize('arguments,says', [
-    ('dem', 'Did you mean "demo"?'), ('run cmnits', "no 'cmnits'; choose one of"), ('run color_digits --conflict x', 'unable to convert "x" into float'),
-    ('run color_digits --train.net ResNet', 'cannot be imported'), ('run color_digits --lr 1', 'Unknown option: --lr. See dd-debias run --help'), ('export nothing.safetensors out', 'nothing.safetensors does not exist'),
-])
-def test_mistakes_at_the_shell(arguments, says, capsys, tmp_path, monkeypatch):
-    "Exit status 2, a sentence, no traceback, no files"
-    monkeypatch.chdir(tmp_path)
-    assert main(arguments.split()) == 2 and says in capsys.readouterr().err and not list(tmp_path.iterdir())
-
-def test_own_distiller_at_the_shell(tmp_path, monkeypatch, capsys):
-    "The tutorial's distiller, in a file of one's own"
-    cells = [c.source for c in nbformat.read(ROOT/'nbs/tutorials/your_own_distiller.ipynb', 4).cells if c.cell_type == 'code']
-    own = next(c for c in cells if c.startswith('def distill_mean'))
-    (tmp_path/'mine.py').write_text(cells[0]+'\n\n'+own)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert main('run color_digits --distill mine:distill_mean --ipc 2 --weigh none --train.net MLP --epochs 2 --networks 1 --out out'.split()) == 0
-    assert 'conflicting' in capsys.readouterr().out and len(load(next(tmp_path.glob('out/*/distilled.safetensors')))) == 20

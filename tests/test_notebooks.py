@@ -1,8 +1,13 @@
 "The notebooks: they run, they are clean, they carry their outputs, and the package and README.md are what they say"
-import filecmp, os, subprocess, sys
+import filecmp
+import os
+import subprocess
+import sys
 from pathlib import Path
+
 import matplotlib.pyplot as plt
-import nbformat, pytest
+import nbformat
+import pytest
 from nbdev.test import test_nb as run_nb
 from readme import render
 

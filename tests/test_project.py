@@ -1,9 +1,19 @@
 "The project's settings and its site"
-import builtins, dis, importlib, pkgutil, re, subprocess, sys
+import builtins
+import dis
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
 from configparser import ConfigParser
 from urllib.parse import unquote
+
+import pytest
 from nbdev.config import get_config
+
 import dd_debias
+
 
 def test_settings_agree(root):
     "settings.ini, which setup.py and nbdev 2 read, and pyproject.toml, which nbdev 3 reads, say the same"
@@ -27,6 +37,22 @@ def test_modules_import_what_they_use():
         source = compile(open(module.__file__, encoding='utf-8').read(), module.__file__, 'exec')
         names = {i.argval for code in codes(source) for i in dis.get_instructions(code) if i.opname == 'LOAD_GLOBAL'}
         assert not names-set(vars(module))-set(dir(builtins)), m.name
+
+LEAVES = {'pixels', 'runtime', 'plots'} # know nothing of data sets, so all may import them
+
+def test_imports_go_down(root):
+    "A room imports only rooms of a lower number, so that there are no circles and the notebooks can be read in order"
+    numbers = {re.search(r'default_exp (\w+)', path.read_text(encoding='utf-8'))[1]: path.name for path in (root/'nbs').glob('[0-9]*.ipynb')}
+    for room, number in numbers.items():
+        source = (root/f'dd_debias/{room}.py').read_text(encoding='utf-8')
+        for imported in re.findall(r'^from (?:dd_debias)?\.(\w+) import', source, re.M):
+            if imported.startswith('_') or imported in LEAVES-{room}: continue
+            assert numbers[imported] < number, f'{room} imports {imported}'
+
+@pytest.mark.parametrize('command', ['ruff check .', 'mypy'])
+def test_linters_find_nothing(command, root):
+    done = subprocess.run([sys.executable, '-m', *command.split()], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout+done.stderr
 
 def test_site(project):
     "The site renders without a warning, its links lead somewhere, and reading it asks nothing of any other site"

@@ -1,14 +1,18 @@
 "The biased sets from real images: exact counts, the same pixels again, unbiased test sets"
 import os
 from pathlib import Path
-import pytest, torch
-from conftest import needs
+
+import pytest
+import torch
+from common import needs
+
 from dd_debias.background import bg_fmnist, scenes
 from dd_debias.bias import cmnist, paint_color
 from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.natural import bar
 from dd_debias.pixels import pad
 from dd_debias.sources import mnist
+
 
 def cells(data):
     "(label, bias) counts"

@@ -1,9 +1,12 @@
 "The benchmark of speed runs: every hot path of ours and its plain reference, once, tiny."
 import sys
 from pathlib import Path
+
 import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]/'benchmarks'))
 from speed import ROWS, SIDES, WORK, measure
+
 
 @pytest.mark.parametrize('row', ROWS)
 def test_every_row_can_be_measured(row):

@@ -1,8 +1,12 @@
 """How dense the package is to read: python tools/readability.py [TREE ...], each a checkout; without one, this one.
 
 Lines of code are those of `dd_debias/*.py` without blank lines, comments and docstrings. The goals are issue 16's, and CONTRIBUTING.md's."""
-import ast, re, subprocess, sys
+import ast
+import re
+import subprocess
+import sys
 from pathlib import Path
+
 import nbformat
 import pandas as pd
 

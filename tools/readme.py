@@ -1,8 +1,11 @@
 """README.md and its pictures, from nbs/index.ipynb."""
-import base64, re
+import base64
+import re
 from posixpath import normpath
 from textwrap import indent
+
 import nbformat
+
 
 def links(markdown):
     "Relative links and pictures, as seen from the root of the repository"

@@ -4,8 +4,12 @@
     python tools/refresh.py nbs/11_kde.ipynb     # only this one
 
 A notebook run twice is the same file twice, so what changes in a commit is what changed."""
-import os, re, sys, time
+import os
+import re
+import sys
+import time
 from pathlib import Path
+
 import nbformat
 from nbclient import NotebookClient
 from nbdev.clean import nbdev_clean

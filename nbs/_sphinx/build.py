@@ -5,13 +5,20 @@
 nbdev first processes the notebooks exactly as `nbdev-docs` has them processed for Quarto: hidden and exported cells go,
 `show_doc` cells come, symbols in backticks become links. What is left in Quarto's terms (`#|` options, front matter,
 links to the published site) is put here in the terms of MyST-NB. The sidebar is nbs/sidebar.yml."""
-import os, posixpath, re, shutil, subprocess, sys
+import os
+import posixpath
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
-import nbformat, yaml
-from nbformat.v4 import new_markdown_cell
+
+import nbformat
+import yaml
 from nbdev.config import get_config, nbpath2html
 from nbdev.doclinks import _build_modidx
 from nbdev.serve import proc_nbs
+from nbformat.v4 import new_markdown_cell
 
 here = Path(__file__).resolve().parent
 

@@ -1,7 +1,9 @@
 "Sphinx settings of the site that build.py renders."
 import sys
 from pathlib import Path
+
 from nbdev.config import get_config
+
 sys.path.insert(0, str(Path(__file__).parent)) # for build.slug
 
 cfg = get_config(Path(__file__).parent)
@@ -23,8 +25,8 @@ html_math_renderer = 'mathml'
 
 def setup(app):
     "Formulas as MathML, which browsers draw by themselves: the site needs no network"
-    from latex2mathml.converter import convert
     from docutils import nodes
+    from latex2mathml.converter import convert
     def inline(self, node):
         self.body.append(convert(node.astext()))
         raise nodes.SkipNode

@@ -1,12 +1,15 @@
 "Corruptions: Pillow, SciPy, matplotlib, plain loops, and the strengths of the public package on CIFAR-10"
 import json
+
 import numpy as np
-import pytest, torch
+import pytest
+import torch
+from common import needs
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
-from conftest import needs
 from PIL import Image
 from scipy import ndimage
-from dd_debias.corruptions import CIFAR10_COUNTS, corrupt, corrupted_cifar10, CORRUPTIONS, PRESETS
+
+from dd_debias.corruptions import CIFAR10_COUNTS, CORRUPTIONS, PRESETS, corrupt, corrupted_cifar10
 from dd_debias.pixels import to_float, to_uint8
 from dd_debias.sources import cifar10
 

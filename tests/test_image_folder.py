@@ -2,10 +2,13 @@
 import os
 from functools import partial
 from pathlib import Path
+
 import numpy as np
-import pytest, torch
+import pytest
+import torch
 from PIL import Image
 from torch.utils.data import Dataset
+
 from dd_debias import image_folder as module
 from dd_debias.config import to_config
 from dd_debias.coresets import distill_random
@@ -14,6 +17,7 @@ from dd_debias.image_folder import decode_image, load_images, read_files
 from dd_debias.nets import MLP
 from dd_debias.run import run
 from dd_debias.train import train_classifier
+
 
 def noise(*shape, seed=0): return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 def chw(im): return torch.from_numpy(np.array(im)).permute(2, 0, 1)

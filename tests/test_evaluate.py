@@ -1,0 +1,36 @@
+"What evaluation counts"
+from functools import partial
+
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import t as student
+
+from dd_debias.bias import color_digits
+from dd_debias.evaluate import accuracy, confidence_interval, evaluate, group_accuracy
+from dd_debias.nets import MLP
+from dd_debias.train import train_classifier
+
+
+def test_evaluate_stacked():
+    "The same rows, in the same order"
+    train, test = color_digits()[:100], color_digits(split='test')
+    evaluator = partial(evaluate, train, test, train=partial(train_classifier, net=MLP, epochs=3), networks=3, bf16=False)
+    assert (evaluator(stacked=True)-evaluator(stacked=False)).abs().max().max() < 1
+
+def test_groups_are_counted():
+    "Accuracy of every group, and how far they are apart, counted by a plain loop"
+    test = color_digits(split='test')
+    model = train_classifier(*color_digits()[:300].xy, net=MLP, epochs=5)
+    with torch.no_grad(): right = model(test.images).argmax(1) == test.labels
+    naive = [[100*sum(r for r, y, b in zip(right.tolist(), test.labels, test.bias) if (y, b) == (c, g))/int(((test.labels == c) & (test.bias == g)).sum())
+              for g in range(10)] for c in range(10)]
+    assert torch.allclose(group_accuracy(right, test), torch.tensor(naive).double())
+    row, spread = accuracy(model, test), [max(g)-min(g) for g in naive]
+    assert row['worst_group'] == pytest.approx(min(map(min, naive))) and row['deo_max'] == pytest.approx(max(spread)) and row['deo_mean'] == pytest.approx(sum(spread)/10)
+
+def test_interval_is_students():
+    seeds = [pd.DataFrame({'all': a}) for a in ([80., 82, 84], [90., 91, 92], [70., 71, 72])]
+    found, means = confidence_interval(*seeds, level=.9).loc['all'], torch.tensor([82., 91, 71])
+    low, high = student.interval(.9, 2, means.mean(), means.std()/3**.5)
+    assert found.low == pytest.approx(low, rel=1e-5) and found.high == pytest.approx(high, rel=1e-5) and found.networks == 9

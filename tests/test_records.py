@@ -1,0 +1,98 @@
+"The identity of a run, and what its record says"
+import importlib
+import sys
+import types
+from functools import partial
+
+import pytest
+import torch
+
+from dd_debias.bias import color_digits
+from dd_debias.config import CHANGED, to_config
+from dd_debias.coresets import distill_random
+from dd_debias.dataset import BiasedDataset
+from dd_debias.dm import distill_dm
+from dd_debias.evaluate import evaluate
+from dd_debias.groupdro import train_groupdro
+from dd_debias.groups import weigh_groups
+from dd_debias.nets import MLP
+from dd_debias.records import read_records, table
+from dd_debias.run import run
+from dd_debias.train import train_classifier
+
+
+@pytest.mark.parametrize('name', ['shard', 'resume_from', 'stacked', 'stats', 'split', 'devices', 'root', 'cache'])
+def test_what_a_function_of_ones_own_is_given_is_recorded(name, tmp_path, monkeypatch):
+    "whatever the name: these mean something else in the package"
+    (tmp_path/f'weigh_{name}.py').write_text(f'def weigh_mine(images, labels, *, {name}=.5, seed): ...')
+    monkeypatch.syspath_prepend(tmp_path)
+    f = importlib.import_module(f'weigh_{name}').weigh_mine
+    assert to_config(partial(f, **{name: .1}))[name] == .1
+    assert to_config(partial(f, **{name: .1})) != to_config(partial(f, **{name: .9}))
+
+def test_what_is_fixed_is_recorded():
+    "An argument that a run would give is part of a function in which a partial has fixed it; tensors cannot be recorded, so they are refused"
+    assert to_config(partial(distill_dm, shard=(0, 2)))['shard'] == [0, 2] and 'shard' not in to_config(distill_dm)
+    with pytest.raises(ValueError, match='stats: Tensor cannot be recorded'):
+        to_config(partial(train_classifier, stats=(torch.zeros(3), torch.ones(3))))
+
+@pytest.fixture
+def release(monkeypatch):
+    "release(options) puts a distiller with these options into the package, in place of the one it had"
+    def put(options):
+        module = types.ModuleType('dd_debias.trial')
+        exec(f'from dd_debias.coresets import distill_random\n'
+             f'def distill_trial(images, labels, weights=None, *, ipc=1, {options} seed=0):\n'
+             f'    return distill_random(images, labels, weights, ipc=ipc, seed=seed)', vars(module))
+        monkeypatch.setitem(sys.modules, 'dd_debias.trial', module)
+        return module.distill_trial
+    return put
+
+def test_an_added_option_loses_no_record(release, tmp_path, monkeypatch):
+    "and a default that changes makes another run of the old record"
+    evaluator = partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1)
+    def recorded(distill): return run(color_digits, distill, None, evaluator, out=tmp_path)['name']
+    first = recorded(release(''))
+    assert recorded(release('rate=1.,')) == first and len(read_records(tmp_path)) == 1
+    chosen = recorded(partial(release('rate=1.,'), rate=2.))
+    assert chosen != first and len(read_records(tmp_path)) == 2
+    monkeypatch.setitem(CHANGED, 'dd_debias.trial.distill_trial', dict(rate=1.)) # the default changes, which is written down
+    assert recorded(release('rate=2., warmup=0,')) == chosen
+    assert recorded(partial(release('rate=2., warmup=0,'), warmup=5)) not in (first, chosen)
+
+def test_other_runs_are_not_averaged(tmp_path):
+    "Records of one cell that differ in more than the seed are not pooled"
+    quick = partial(run, partial(color_digits, conflict=.05), weigh=None, out=tmp_path, evaluate=partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1))
+    for augment in ('', 'crop'): quick(partial(distill_random, ipc=1, augment=augment))
+    with pytest.raises(ValueError, match='differ in distill.augment'): table(read_records(tmp_path))
+    assert len(table(read_records(tmp_path), index=['distill.augment'])) == 2
+
+painted_with = [0]
+
+def repainted(split='train', *, seed=0): return color_digits(split=split, seed=painted_with[0])[:200]
+
+def stopped(data, test, *, seed, on_step): raise KeyboardInterrupt
+
+def test_changed_images_are_another_run(tmp_path, monkeypatch):
+    "What was begun with other images is not gone on with"
+    go = partial(run, repainted, partial(distill_random, ipc=1), None, stopped, out=tmp_path)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt): go()
+    monkeypatch.setattr(f'{__name__}.painted_with', [1])
+    with pytest.raises(ValueError, match='not those that the run in'): go()
+
+def unlabelled_digits(split='train', *, seed=0): return BiasedDataset(*color_digits(split=split, seed=seed)[:200].xy)
+
+def test_unknown_bias(tmp_path):
+    "Everything but the judge's groups works; an oracle is refused before anything is computed"
+    record = run(unlabelled_digits, partial(distill_random, ipc=1), evaluate=partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1), out=tmp_path)
+    assert record['conflict_share'] is None and set(record['accuracy']) == {'all', *(f'class_{c}' for c in range(10))}
+    with pytest.raises(ValueError, match='needs a set whose bias is known'): run(unlabelled_digits, weigh=weigh_groups, out=tmp_path/'no')
+    assert not (tmp_path/'no').exists()
+
+def test_an_oracle_among_trainers(tmp_path):
+    "The judge gives it the bias of the set it trains on, and of nothing that is synthetic"
+    evaluator = partial(evaluate, train=partial(train_groupdro, epochs=1, net=MLP), networks=1)
+    record = run(color_digits, None, None, evaluator, out=tmp_path)
+    assert record['name'].startswith('color_digits-c0.05-plain-full-s0-') and 'bias' not in record['evaluate']['train'] and len(record['accuracy']['deo_max']) == 1
+    with pytest.raises(ValueError, match='needs a set whose bias is known'): run(color_digits, partial(distill_random, ipc=1), None, evaluator, out=tmp_path)

@@ -1,0 +1,101 @@
+"Bad input is answered in one sentence that names the argument and the fix"
+from functools import partial
+
+import pytest
+import torch
+from common import few, short
+
+from dd_debias.bias import assign_bias, color_digits
+from dd_debias.config import to_config
+from dd_debias.coresets import distill_random
+from dd_debias.dm import distill_dm
+from dd_debias.dsa import distill_dsa
+from dd_debias.encoder import train_encoder
+from dd_debias.evaluate import confidence_interval, evaluate
+from dd_debias.groupdro import train_groupdro
+from dd_debias.groups import cluster_weights, group_weights
+from dd_debias.kde import kde_weights
+from dd_debias.mtt import distill_mtt
+from dd_debias.nets import MLP, ConvNet
+from dd_debias.runtime import Checkpoint
+from dd_debias.train import train_classifier
+
+features = torch.nn.functional.normalize(torch.randn(100, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+
+def with_batch_norm(channels, classes, size): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(channels*size*size), torch.nn.Linear(channels*size*size, classes))
+
+small = dict(ipc=1, net=partial(ConvNet, width=4))
+
+WRONG = {
+    'lengths': (lambda: distill_dm(few.images, few.labels[:50]), 'images and labels must have the same length'),
+    'no images': (lambda: distill_dm(few.images[:0], few.labels[:0]), 'labels must be a non-empty'),
+    'flat images': (lambda: train_classifier(few.images.flatten(1), few.labels), 'images must be a tensor of shape'),
+    'empty class': (lambda: train_encoder(few.images, few.labels*2), 'no sample of class 1'),
+    'float labels': (lambda: kde_weights(features, few.labels.float()), 'labels must be'),
+    'NaN images': (lambda: train_encoder(few.images/0., few.labels), 'images hold NaN'),
+    'NaN features': (lambda: kde_weights(features*float('inf'), few.labels), 'features hold NaN or infinite'),
+    'NaN clusters': (lambda: cluster_weights(features*float('nan'), few.labels), 'NaN'),
+    'variance': (lambda: kde_weights(features, few.labels, variance=-1.), 'variance must be positive'),
+    'temperature': (lambda: kde_weights(features, few.labels, temperature=0.), 'temperature must be positive'),
+    'normalizer': (lambda: kde_weights(features, few.labels, normalizer='max'), "normalizer must be 'inverse'"),
+    'conflict': (lambda: color_digits(conflict=-.1), r'conflict must be a share in \[0,1\]'),
+    'NaN conflict': (lambda: assign_bias(few.labels, float('nan')), r'conflict must be a share in \[0,1\]'),
+    'ipc too large': (lambda: distill_dm(*few.xy, ipc=50), 'lower ipc'),
+    'ipc zero': (lambda: distill_random(*few.xy, ipc=0), 'ipc must be a positive number'),
+    'negative weights': (lambda: distill_dm(*few.xy, -torch.ones(100)), 'weights must be finite and non-negative'),
+    'weights of zero': (lambda: distill_dm(*few.xy, torch.zeros(100)), 'every sample of class 0 has weight zero'),
+    'weights too few': (lambda: distill_dm(*few.xy, torch.ones(99)), 'weights must be one number per sample'),
+    'groups too few': (lambda: group_weights(few.labels, few.bias[:5]), 'groups must be one number per sample'),
+    'image size': (lambda: distill_dm(few.images[..., :15, :15], few.labels, ipc=1), 'size must be a multiple of 8'),
+    'sampling': (lambda: distill_dm(*few.xy, sampling='none'), "sampling must be"),
+    'augment': (lambda: distill_dm(*few.xy, ipc=1, augment='colour'), "'colour' is none of"),
+    'ipc of matching': (lambda: distill_dm(*few.xy, ipc=-1), 'ipc must be a positive number'),
+    'ipc of gradients': (lambda: distill_dsa(*few.xy, ipc=0), 'ipc must be a positive number'),
+    'ipc of trajectories': (lambda: distill_mtt(*few.xy, ipc=2.), 'ipc must be a positive number'),
+    'sampling of gradients': (lambda: distill_dsa(*few.xy, sampling='none'), 'sampling must be'),
+    'weights of trajectories': (lambda: distill_mtt(*few.xy, -torch.ones(100)), 'weights must be finite and non-negative'),
+    'experts of another net': (lambda: distill_mtt(*few.xy, max_start_epoch=1, experts=lambda *a, net, **kw: short(*a, net=MLP, **kw), **small), 'train them with the same net'),
+    'experts too short': (lambda: distill_mtt(*few.xy, max_start_epoch=2, experts=short, **small), '1 epochs are too few to go 1 ahead'),
+    'expert_epochs': (lambda: distill_mtt(*few.xy, expert_epochs=0, experts=short, **small), 'expert_epochs must be at least 1'),
+    'split': (lambda: color_digits(split='val'), 'split must be'),
+    'severity': (lambda: color_digits(severity=9), 'severity must be 1 to 5'),
+    'int32 labels': (lambda: train_classifier(few.images, few.labels.int()), r'labels.long\(\)'),
+    'oblong images': (lambda: train_encoder(few.images[..., :8], few.labels), 'images must be square'),
+    'meta device': (lambda: distill_dm(few.images.to('meta'), few.labels), 'images are on meta and labels on cpu'),
+    'lambda': (lambda: to_config(lambda images: images), 'cannot be recorded; define it with def'),
+    'sampling of a trainer': (lambda: train_classifier(*few.xy, sampling='none', net=MLP), "sampling must be 'importance' or 'weighted'"),
+    'stack with buffers': (lambda: train_classifier(*few.xy, seeds=(0, 1), net=with_batch_norm), 'train with one seed at a time'),
+    'bias too short': (lambda: train_groupdro(*few.xy, bias=few.bias[:5]), 'bias must be one number per sample'),
+    'oracle without bias': (lambda: evaluate(distill_random(*few.xy, ipc=1), few, train=train_groupdro), 'train_groupdro needs a set whose bias is known'),
+    'stacked': (lambda: evaluate(few, few, train=train_groupdro, stacked=True), 'stacked: train_groupdro trains one network at a time'),
+    'no scores': (lambda: confidence_interval(), 'scores: give the result of evaluate'),
+    'no such argument': (lambda: to_config(partial(distill_dm, ipcs=3)), "takes no argument 'ipcs'"),
+}
+
+@pytest.mark.parametrize('name', WRONG)
+def test_bad_input_is_one_sentence(name):
+    call, says = WRONG[name]
+    with pytest.raises(ValueError, match=says) as e: call()
+    assert '\n' not in str(e.value)
+
+TOO_LONG = {
+    'dm': (lambda **kw: distill_dm(*few.xy, ipc=1, steps=60, batch=4, lr=1e30, net=MLP, **kw), 'lower lr'),
+    'dsa': (lambda **kw: distill_dsa(*few.xy, rounds=1, outer=9, inner=1, lr=1e38, batch=4, **small, **kw), 'lower lr .* or lr_net'),
+    'mtt': (lambda **kw: distill_mtt(*few.xy, syn_lr=1e30, max_start_epoch=1, experts=short, **small, **kw), 'at step 1; lower lr .* lr_lr .* or syn_lr'),
+    'mtt lr_lr': (lambda **kw: distill_mtt(*few.xy, lr=1., lr_lr=1e9, max_start_epoch=1, experts=short, **small, **kw), 'lower lr .* lr_lr'),
+    'expert': (lambda **kw: distill_mtt(*few.xy, max_start_epoch=1, experts=partial(short, lr=1e30), **small, **kw), 'an expert is no longer finite after epoch 1; lower lr')}
+
+@pytest.mark.parametrize('name', TOO_LONG)
+def test_a_step_too_long_stops(name, tmp_path):
+    "At once, with a sentence that says what to lower; a checkpoint keeps finite numbers only"
+    call, says = TOO_LONG[name]
+    checkpoint = Checkpoint(tmp_path/'state.safetensors', every=1)
+    with pytest.raises(FloatingPointError, match=says): call(on_step=checkpoint)
+    assert all(v.isfinite().all() for k, v in (checkpoint.state() or {}).items() if k != 'step')
+
+def test_degenerate_sets_work():
+    "One sample in a class, nothing but duplicates"
+    x, y = few.images[:3], torch.tensor([0, 0, 1])
+    assert kde_weights(torch.eye(3), y).tolist() == [1, 1, 1] and kde_weights(torch.ones(3, 2), y).tolist() == [1, 1, 1]
+    assert torch.isfinite(train_encoder(x, y, steps=3, batch=8)(x)).all()
+    assert len(distill_dm(x, y, ipc=1, steps=2, batch=4, net=partial(ConvNet, width=8))) == 2
