@@ -54,9 +54,8 @@ def _defaults(f:Callable)->dict[str, Any]:
 def to_config(
     f:Callable|None, # a function that can be imported, or a partial of one
 )->dict[str, Any]|None: # 'function', and every keyword argument that has a value; None for None
-    """A function and its arguments as plain data, defaults included. A function of your own is also identified by its source.
-
-    Raises ValueError for a lambda or local function, a positional or unknown argument, and a value that JSON cannot hold"""
+    """A function and its arguments as plain data, defaults included, with a hash of the source of your own functions.
+    Raises ValueError for a lambda or local function, a positional or unknown argument, or a value that JSON lacks"""
     if f is None: return None
     chosen:dict[str, Any] = {}
     while isinstance(f, partial):

@@ -110,7 +110,8 @@ def init_images(
         raise ValueError(f"init must be 'weighted', 'uniform' or 'noise', got {init!r}")
     size = images.shape[2]
     if not isinstance(factor, int) or factor < 1 or size % factor:
-        raise ValueError(f'factor must be a positive number that divides the size of the images, {size}, got {factor!r}')
+        raise ValueError('factor must be a positive number that divides the size of the images, '
+                         f'{size}, got {factor!r}')
     if init == 'noise':
         classes = int(labels.max())+1
         with seeded(derive_seed(seed, 'noise')): noise = torch.randn(classes*ipc, *images.shape[1:])
@@ -202,8 +203,8 @@ def check_distiller(
     *,
     ipc:int=2,
 )->None:
-    """Raises AssertionError unless `distill` returns a well-formed set, gives the same for the same seed and another for
-    another, keeps the global random state, treats no weights as ones, and ignores samples of weight zero"""
+    """Raises AssertionError unless `distill` returns a well-formed set, depends on the seed and on nothing else random,
+    keeps the global random state, treats no weights as ones, and ignores samples of weight zero"""
     def run(x=images, w=None, seed=1): return distill(x, labels, w, ipc=ipc, seed=seed)
     random_state = torch.get_rng_state()
     plain = run()
