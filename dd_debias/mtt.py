@@ -43,6 +43,34 @@ def functional_loss(
         return F.cross_entropy(functional_call(model, params, (images,)), labels)
     return loss
 
+# %% ../nbs/34_mtt.ipynb #34a00020
+def _init_expert(
+    number:int,
+    images:Tensor,
+    labels:Tensor,
+    net:Callable,
+    seed:int,
+)->tuple[nn.Module, torch.Generator]:
+    "An untrained network, and the random generator of its training"
+    with seeded(derive_seed(seed, 'experts', number)):
+        model = build_net(net, images, len(class_counts(labels)))
+        return model, torch.Generator().set_state(torch.get_rng_state())
+
+def _batched(
+    gradient:Callable, # (theta (P,), x (B,c,H,W), y (B,)) -> (P,)
+    device:torch.device,
+)->Callable: # (theta (E,P), x (E,B,c,H,W), y (E,B)) -> (E,P)
+    "The gradients of E experts: in one pass on a GPU; on a CPU one by one, in chunks of images that stay in its cache"
+    if device.type != 'cpu': return vmap(gradient)
+    def of_one_expert(theta, x, y):
+        chunks = zip(x.split(64), y.split(64), strict=True)
+        return sum(len(b)/len(y)*gradient(theta, a, b) for a, b in chunks)
+
+    def one_by_one(theta, x, y):
+        return torch.stack([of_one_expert(*expert) for expert in zip(theta, x, y, strict=True)])
+
+    return one_by_one
+
 # %% ../nbs/34_mtt.ipynb #34a00004
 def train_experts(
     numbers:list[int], # E experts; what one does depends on its number and not on the others
@@ -60,26 +88,15 @@ def train_experts(
     on_epoch:Callable, # called as on_epoch(epoch, theta (E,P)) after each epoch, counted from 1
 )->Tensor: # (epochs+1,E,P)
     "Trajectories of some experts, trained side by side. Raises FloatingPointError when parameters are no longer finite"
-    classes = len(class_counts(labels))
     stats = channel_stats(images, weights)
     sampler = ClassSampler(torch.zeros_like(labels), weights) # one class for all, so that classes keep their sizes
     thetas = []
     generators = []
     for number in numbers:
-        with seeded(derive_seed(seed, 'experts', number)):
-            model = build_net(net, images, classes)
-            generators.append(torch.Generator().set_state(torch.get_rng_state()))
+        model, generator = _init_expert(number, images, labels, net, seed)
         thetas.append(parameters_to_vector(model.parameters()).detach())
-    gradient = grad(functional_loss(model))
-
-    def gradient_in_chunks(theta, x, y): # of one expert; few images at a time stay in the cache of a CPU
-        chunks = zip(x.split(64), y.split(64), strict=True)
-        return sum(len(b)/len(y)*gradient(theta, a, b) for a, b in chunks)
-
-    def one_by_one(theta, x, y):
-        return torch.stack([gradient_in_chunks(*expert) for expert in zip(theta, x, y, strict=True)])
-
-    gradients = one_by_one if images.device.type == 'cpu' else vmap(gradient)
+        generators.append(generator)
+    gradients = _batched(grad(functional_loss(model)), images.device)
 
     def draw_batch(generator): # for one expert
         idx = sampler(batch, generator=generator)[0]
@@ -98,6 +115,25 @@ def train_experts(
         path.append(theta)
         on_epoch(epoch+1, theta)
     return torch.stack(path)
+
+# %% ../nbs/34_mtt.ipynb #34a00021
+def _expert_files(
+    folder:str|Path|None,
+    experts:int,
+    data:tuple[Tensor, Tensor, Tensor], # images, labels, weights
+    net:Callable,
+    options:dict[str, Any], # of `train_experts`
+)->dict[int, tuple[Path, dict[str, Any]]]: # expert -> its file, and what it is made with; empty without a folder
+    "Where a cache keeps experts"
+    if not folder: return {}
+    images, labels, _ = data
+    with seeded(options['seed']): model = build_net(net, images, len(class_counts(labels)))
+    shapes = [[name, *p.shape] for name, p in model.named_parameters()]
+    files = {}
+    for i in range(experts):
+        made_with = options | dict(net=shapes, expert=i)
+        files[i] = Path(folder)/f'{hash_tensors(*data, about=made_with)}.safetensors', made_with
+    return files
 
 # %% ../nbs/34_mtt.ipynb #34a00007
 def expert_trajectories(
@@ -122,17 +158,9 @@ def expert_trajectories(
     w = validate_inputs(images, labels, weights)
     if steps is None: steps = math.ceil(len(images)/batch)
     options:dict[str, Any] = dict(seed=seed, epochs=epochs, steps=steps, lr=lr, batch=batch, augment=augment)
-    files:dict[int, Path] = {} # empty without a cache
-    made_with:dict[int, dict] = {}
-    if cache:
-        with seeded(seed): model = build_net(net, images, len(class_counts(labels)))
-        shapes = [[name, *p.shape] for name, p in model.named_parameters()]
-        for i in range(experts):
-            made_with[i] = options | dict(net=shapes, expert=i)
-            files[i] = Path(cache)/f'{hash_tensors(images, labels, w, about=made_with[i])}.safetensors'
-
+    files = _expert_files(cache, experts, (images, labels, w), net, options)
     paths = {} # of the experts that are finished
-    for i, file in files.items():
+    for i, (file, _) in files.items():
         if file.exists(): paths[i] = load_tensors(file)[0]['path'].to(images.device)
 
     def report(epoch, theta): # theta (E,P) of the experts in training
@@ -145,7 +173,9 @@ def expert_trajectories(
         trained = train_experts(numbers, images, labels, w, net=net, on_epoch=report, **options) # (epochs+1,E,P)
         for i, path in zip(numbers, trained.unbind(1), strict=True):
             paths[i] = path
-            if cache: save_tensors(files[i], dict(path=path), made_with[i])
+            if i not in files: continue
+            file, made_with = files[i]
+            save_tensors(file, dict(path=path), made_with)
     return [paths[i] for i in range(experts)]
 
 # %% ../nbs/34_mtt.ipynb #50a6600a

@@ -46,6 +46,7 @@ def _run_all(executor:Executor, calls:list[tuple])->list[Distilled]:
         raise ValueError('distill: a process died; what it calls must come from a module that it can import, '
                          'not from a notebook or a prompt') from e
 
+# %% ../nbs/35_parallel.ipynb #35a00007
 def distill_shared(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
