@@ -16,20 +16,21 @@ import re
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 # %% ../nbs/14_config.ipynb #941b845f
-CALL_TIME = frozenset({ # given at the call, by a run or by another function: recorded only where a partial has fixed them
+CALL_TIME = frozenset({ # given at the call, by a run or by another function; recorded only where a partial fixes them
     'split', 'seeds', 'weights', 'bias', 'stats', 'shard', 'resume_from', 'on_step', 'on_expert', 'on_skip'})
-EXECUTION = frozenset({ # of our own functions: where and how fast, not what
+EXECUTION = frozenset({ # where and how fast our own functions work, which does not change what they give
     'root', 'cache', 'device', 'devices', 'executor', 'stacked', 'stack_size', 'bf16'})
 
-def _full_name(f): return f'{f.__module__}.{f.__qualname__}'
+def _full_name(f:Callable)->str: return f'{f.__module__}.{f.__qualname__}'
 
-def _is_ours(name): return name.startswith(('dd_debias.', 'torch'))
+def _is_ours(name:str)->bool: return name.startswith(('dd_debias.', 'torch'))
 
-def _never_recorded(f): return {'seed'} | (EXECUTION if _is_ours(_full_name(f)) else set())
+def _never_recorded(f:Callable)->set[str]: return {'seed'} | (EXECUTION if _is_ours(_full_name(f)) else set())
 
-def _to_plain(name, value, owner):
+def _to_plain(name:str, value:Any, owner:str)->Any:
     "`value` in the types that JSON has"
     if callable(value): return to_config(value)
     if isinstance(value, (list, tuple)): return [_to_plain(name, v, owner) for v in value]
@@ -40,18 +41,23 @@ def _to_plain(name, value, owner):
                      f'instead of {owner}, give a function of your own that calls it')
 
 @cache
-def _defaults(f):
+def _defaults(f:Callable)->dict[str, Any]:
     "The defaults that belong in the configuration of `f`, in the order of its signature"
     left_out = _never_recorded(f) | CALL_TIME
-    return {name: _to_plain(name, p.default, f.__name__) for name, p in inspect.signature(f).parameters.items()
-            if p.default is not p.empty and name not in left_out}
+    defaults = {}
+    for name, parameter in inspect.signature(f).parameters.items():
+        if parameter.default is parameter.empty or name in left_out: continue
+        defaults[name] = _to_plain(name, parameter.default, f.__name__)
+    return defaults
 
+# %% ../nbs/14_config.ipynb #14a00003
 def to_config(
     f:Callable|None, # a function that can be imported, or a partial of one
-)->dict|None: # 'function', and every keyword argument that has a value; None for None
-    "A function and its arguments as plain data, defaults included. A function of your own is told by its source, too"
+)->dict[str, Any]|None: # 'function', and every keyword argument that has a value; None for None
+    """A function and its arguments as plain data, defaults included, with a hash of the source of your own functions.
+    Raises ValueError for a lambda or local function, a positional or unknown argument, or a value that JSON lacks"""
     if f is None: return None
-    chosen:dict = {}
+    chosen:dict[str, Any] = {}
     while isinstance(f, partial):
         if f.args: raise ValueError(f'give the arguments of {f.func.__name__} by keyword, so that they can be recorded')
         chosen = f.keywords | chosen
@@ -60,20 +66,21 @@ def to_config(
         raise ValueError(f'{f.__qualname__} cannot be recorded; define it with def, outside of other functions')
     unknown = sorted(set(chosen)-set(inspect.signature(f).parameters))
     if unknown: raise ValueError(f'{f.__name__} takes no argument {unknown[0]!r}')
-    config = dict(function=_full_name(f))
+    config:dict[str, Any] = dict(function=_full_name(f))
     if not _is_ours(_full_name(f)):
         source = inspect.getsource(f).encode()
         config['source'] = hashlib.blake2b(source, digest_size=4).hexdigest()
-    given = {name: _to_plain(name, value, f.__name__) for name, value in chosen.items() if name not in _never_recorded(f)}
+    left_out = _never_recorded(f)
+    given = {name: _to_plain(name, value, f.__name__) for name, value in chosen.items() if name not in left_out}
     return config | _defaults(f) | given
 
 # %% ../nbs/14_config.ipynb #009dfb03
 def call_config(
     f:Callable, # a distiller
-    arguments:dict, # what it was called with: its `locals()` at the first line
-)->dict: # distill, seed
-    "How a synthetic set was made, for its `config`. What cannot be recorded is named, since the set is there all the same"
-    config = dict(function=_full_name(f))
+    arguments:dict[str, Any], # its `locals()` at its first line: what it was called with
+)->dict[str, Any]: # distill, seed
+    "How a synthetic set was made, for `Distilled.config`. An argument that cannot be recorded is stored as its `repr`"
+    config:dict[str, Any] = dict(function=_full_name(f))
     for name in _defaults(f):
         try: config[name] = _to_plain(name, arguments[name], f.__name__)
         except (ValueError, OSError, TypeError): config[name] = repr(arguments[name])
@@ -82,32 +89,33 @@ def call_config(
 # %% ../nbs/14_config.ipynb #58d21caa
 PARTS = ('data', 'weigh', 'distill', 'evaluate') # the functions of a run
 
-CHANGED = { # function -> arguments that its old records lack, and what they were then, where that is not today's default
+CHANGED = { # function -> arguments that its old records lack, with their values then, where today's defaults differ
     'dd_debias.dm.distill_dm': dict(anneal=False)}
 
-def _our_function(name):
-    "The function of the package that is recorded as `name`; None if there is none. Nothing else is imported on the word of a file"
+def _our_function(name:str)->Callable|None:
+    "The function of the package that a record names, None if there is none. A record makes us import nothing else"
     module, _, attribute = name.rpartition('.')
     if not re.fullmatch(r'dd_debias\.[a-z]\w*', module): return None
     try: return getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError: return None
 
 def complete(
-    config, # from `to_config`, of this version of the package or of an earlier one
-): # the same, with a value for each argument that it lacks
-    "What was chosen, completed by today's signatures"
+    config:Any, # from `to_config`, of this version of the package or of an earlier one, or a value in it
+)->Any: # the same, with a value for each argument that it lacks
+    "A recorded configuration, completed by today's signatures"
     if isinstance(config, list): return [complete(c) for c in config]
     if not isinstance(config, dict): return config
-    own = {name: complete(value) for name, value in config.items()}
-    function = own.get('function', '')
+    recorded = {name: complete(value) for name, value in config.items()}
+    function = recorded.get('function', '')
     f = _our_function(function)
-    if f is None: return own
-    return _defaults(f) | CHANGED.get(function, {}) | own
+    if f is None: return recorded
+    return _defaults(f) | CHANGED.get(function, {}) | recorded
 
+# %% ../nbs/14_config.ipynb #14a00006
 def identity(
-    config:dict, # of a run, or its record: its functions as `to_config` gives them, and its seed
+    config:dict[str, Any], # of a run, or its record: the PARTS as `to_config` gives them, and the seed
 )->str: # 16 hexadecimal digits
-    "The same for two runs that are the same, whatever options have been added between them"
+    "A hash that is the same for two records of the same run, whatever options have been added between them"
     chosen = {part: complete(config[part]) for part in PARTS}
     text = json.dumps(chosen | dict(seed=config['seed']), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

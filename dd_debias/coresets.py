@@ -1,4 +1,4 @@
-"""A coreset is a synthetic set of real images. Herding keeps the mean of a class, k-centre its extent; with weights, both of them keep those of an unbiased class.
+"""Real images as a synthetic set: drawn at random, by herding or by k-centre, each with weights or without.
 
 Docs: https://dd-debias.github.io/dd-debias/coresets.html.md"""
 
@@ -31,11 +31,12 @@ def distill_random(
     seed:int=0,
     augment:str='color_crop_cutout_scale_rotate', # for training on the result
 )->Distilled:
-    "Real images, drawn by weight"
+    "Real images, drawn by weight. Raises ValueError where a class has too few of positive weight"
     config = call_config(distill_random, locals())
     w = validate_inputs(images, labels, weights)
-    idx = draw_by_weight(labels, w, ipc, seed=seed)
-    return Distilled(to_float(images[idx]), labels[idx], *channel_stats(images, w), augment, config)
+    idx = draw_by_weight(labels, w, ipc, seed=seed) # (C*ipc,)
+    mean, std = channel_stats(images, w)
+    return Distilled(to_float(images[idx]), labels[idx], mean, std, augment, config)
 
 # %% ../nbs/31_coresets.ipynb #35c7a87b
 def herding(
@@ -58,14 +59,15 @@ def herding(
         chosen.append(best)
     return torch.stack(chosen)
 
+# %% ../nbs/31_coresets.ipynb #31a00004
 def k_center_greedy(
-    z:Tensor, # (n,D)
+    z:Tensor, # (n,D) features of one class
     k:int,
 )->Tensor: # (k,) indices
     "Greedily keep every sample close to one of the chosen (Sener and Savarese, 2018)"
     def distances(point): return torch.cdist(point[None], z)[0] # (n,)
     chosen = [distances(z.mean(0)).argmin()]
-    nearest = distances(z[chosen[0]]) # of each sample to the chosen
+    nearest = distances(z[chosen[0]]) # (n,) from each sample to the closest of the chosen
     for _ in range(k-1):
         farthest = nearest.argmax()
         nearest = nearest.minimum(distances(z[farthest]))
@@ -73,9 +75,16 @@ def k_center_greedy(
     return torch.stack(chosen)
 
 # %% ../nbs/31_coresets.ipynb #25fbbd9e
-def _embedding(images, stats, net, seed):
+def _embedder(
+    images:Tensor, # (N,C,H,W)
+    stats:tuple[Tensor, Tensor],
+    net:Callable,
+    seed:int,
+)->Callable: # indices (n,) -> features (n,D)
+    "The features of images by their indices, in an untrained network"
     with seeded(derive_seed(seed, 'features')): psi = build_net(net, images, 2)
-    def embed(idx): return map_chunks(lambda x: psi.embed(standardize(x, stats)), images[idx])
+    def features(pixels): return psi.embed(standardize(pixels, stats))
+    def embed(idx): return map_chunks(features, images[idx])
     return embed
 
 def distill_herding(
@@ -88,19 +97,22 @@ def distill_herding(
     net:Callable=ConvNet, # the network whose embeddings are used, untrained
     augment:str='color_crop_cutout_scale_rotate', # for training on the result
 )->Distilled:
-    "Real images whose mean embedding is the weighted mean of the class. Raises ValueError where a class has too few of positive weight"
+    """Real images whose mean embedding is close to the weighted mean of the class.
+    Raises ValueError where a class has too few of positive weight"""
     config = call_config(distill_herding, locals())
     w = validate_inputs(images, labels, weights)
-    classes = len(check_ipc(ipc, labels, w))
+    check_ipc(ipc, labels, w)
     stats = channel_stats(images, w)
-    embed = _embedding(images, stats, net, seed)
+    embed = _embedder(images, stats, net, seed)
     chosen = []
-    for c in range(classes):
-        members = ((labels == c) & (w > 0)).nonzero().flatten()
+    for c in range(int(labels.max())+1):
+        members = ((labels == c) & (w > 0)).nonzero().flatten() # (n,) indices
         chosen.append(members[herding(embed(members), w[members], ipc)])
-    idx = torch.cat(chosen)
-    return Distilled(to_float(images[idx]), labels[idx], *stats, augment, config)
+    idx = torch.cat(chosen) # (C*ipc,)
+    mean, std = stats
+    return Distilled(to_float(images[idx]), labels[idx], mean, std, augment, config)
 
+# %% ../nbs/31_coresets.ipynb #31a00005
 def distill_kcenter(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -112,14 +124,16 @@ def distill_kcenter(
     net:Callable=ConvNet, # the network whose embeddings are used, untrained
     augment:str='color_crop_cutout_scale_rotate', # for training on the result
 )->Distilled:
-    "Real images far from each other, out of a pool drawn by weight. Raises ValueError where a class has too few of positive weight"
+    """Real images whose embeddings are far from each other, out of a pool drawn by weight.
+    Raises ValueError where a class has too few of positive weight"""
     config = call_config(distill_kcenter, locals())
     w = validate_inputs(images, labels, weights)
     if pool < 1: raise ValueError(f'pool must be at least 1, got {pool}')
-    available = check_ipc(ipc, labels, w) # (C,) images of positive weight
-    stats = channel_stats(images, w)
+    check_ipc(ipc, labels, w)
+    available = labels[w > 0].bincount() # (C,)
     size = min(int(available.min()), pool*ipc) # of the pool of each class
-    drawn = draw_by_weight(labels, w, size, seed=seed).view(len(available), size)
-    embed = _embedding(images, stats, net, seed)
-    idx = torch.cat([members[k_center_greedy(embed(members), ipc)] for members in drawn])
-    return Distilled(to_float(images[idx]), labels[idx], *stats, augment, config)
+    pools = draw_by_weight(labels, w, size, seed=seed).view(-1, size) # (C,size) indices
+    mean, std = channel_stats(images, w)
+    embed = _embedder(images, (mean, std), net, seed)
+    idx = torch.cat([members[k_center_greedy(embed(members), ipc)] for members in pools]) # (C*ipc,)
+    return Distilled(to_float(images[idx]), labels[idx], mean, std, augment, config)

@@ -1,4 +1,4 @@
-"""A few images for each class, taken or made, in a record that says how to train on them. The simplest distiller takes them at random.
+"""A synthetic set and how to train on it, in one record; and a check that every distiller passes.
 
 Docs: https://dd-debias.github.io/dd-debias/distilled.html.md"""
 
@@ -9,8 +9,10 @@ __all__ = ['Distilled', 'unpack_canvas', 'pack_canvas', 'init_images', 'at_rest'
            'export', 'check_distiller']
 
 # %% ../nbs/30_distilled.ipynb #2051926e
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,29 +34,29 @@ class Distilled:
     mean:Tensor # (C,) to standardise with, as the distiller did
     std:Tensor # (C,)
     augment:str='color_crop_cutout_scale_rotate' # the augmentation it was made with, and should be trained with
-    config:dict=field(default_factory=dict) # how it was made: plain numbers, strings, lists and dicts
-    lr:float|None=None # the step size to train with, where the distiller learnt one
+    config:dict[str, Any]=field(default_factory=dict) # how it was made: plain numbers, strings, lists and dicts
+    lr:float|None=None # the learning rate to train with, where the distiller learnt one
     factor:int=1 # each image is a canvas of factor x factor small ones, which training sees enlarged
 
     @property
-    def training(self)->dict:
+    def training(self)->dict[str, Any]:
         "Keyword arguments for a trainer"
-        how = dict(stats=(self.mean, self.std), augment=self.augment)
-        return how if self.lr is None else how | dict(lr=self.lr)
+        options = dict(stats=(self.mean, self.std), augment=self.augment)
+        return options if self.lr is None else options | dict(lr=self.lr)
 
     @property
-    def xy(self)->tuple:
-        "Images and labels to train on"
+    def xy(self)->tuple[Tensor, Tensor]:
+        "Images (N*factor*factor,C,H,W) and labels to train on"
         return unpack_canvas(self.images, self.factor), self.labels.repeat_interleave(self.factor**2)
 
     @property
     def ipc(self)->int: return len(self.labels)//(int(self.labels.max())+1)
-    def __len__(self): return len(self.labels)
-    def to(self, device):
+    def __len__(self)->int: return len(self.labels)
+    def to(self, device:str|torch.device)->'Distilled':
         "The same set on another device"
         return replace(self, **{k: getattr(self, k).to(device) for k in ('images', 'labels', 'mean', 'std')})
 
-    def __repr__(self):
+    def __repr__(self)->str:
         size = 'x'.join(map(str, self.images.shape[1:]))
         cut = f', each cut in {self.factor}x{self.factor} to train on' if self.factor > 1 else ''
         return f'{len(self)} synthetic images of {size}, {self.ipc} per class{cut}'
@@ -62,67 +64,77 @@ class Distilled:
     def image_grid(self, rows:int=10)->Figure:
         "A column for each class, at most `rows` images of each"
         classes = len(self)//self.ipc
-        grid = to_uint8(self.images).view(classes, self.ipc, *self.images.shape[1:])[:, :rows]
-        return show_images(grid.transpose(0, 1).flatten(0, 1), ncols=classes, title=repr(self))
+        by_class = to_uint8(self.images).unflatten(0, (classes, self.ipc)) # (classes,ipc,C,H,W)
+        row_by_row = by_class[:, :rows].transpose(0, 1).flatten(0, 1)
+        return show_images(row_by_row, ncols=classes, title=repr(self))
 
-    def _repr_png_(self): return figure_to_png(self.image_grid())
+    def _repr_png_(self)->bytes: return figure_to_png(self.image_grid())
 
 # %% ../nbs/30_distilled.ipynb #302340e1
 def unpack_canvas(
     canvases:Tensor, # (N,C,H,W)
-    factor:int, # in each direction
-)->Tensor: # (N*parts*parts,C,H,W)
-    "What the canvases hold, enlarged to their size"
+    factor:int, # small images in each direction
+)->Tensor: # (N*factor*factor,C,H,W)
+    "The images that canvases hold, enlarged to the size of a canvas"
     if factor == 1: return canvases
     n, c, h, w = canvases.shape
-    small = canvases.view(n, c, factor, h//factor, factor, w//factor).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    tiles = canvases.view(n, c, factor, h//factor, factor, w//factor)
+    small = tiles.permute(0, 2, 4, 1, 3, 5).flatten(0, 2) # (N*factor*factor,C,H/factor,W/factor)
     return F.interpolate(small, size=(h, w), mode='bilinear', align_corners=False)
 
 def pack_canvas(
-    images:Tensor, # (N*parts*parts,C,H,W)
-    factor:int, # in each direction
+    images:Tensor, # (N*factor*factor,C,H,W)
+    factor:int, # small images in each direction
 )->Tensor: # (N,C,H,W)
-    "Canvases that hold the images, made smaller"
+    "Canvases that hold the images, reduced in size"
     if factor == 1: return images
     n, c, h, w = images.shape
-    small = F.avg_pool2d(images, factor).view(n//factor**2, factor, factor, c, h//factor, w//factor)
-    return small.permute(0, 3, 1, 4, 2, 5).reshape(-1, c, h, w)
+    small = F.avg_pool2d(images, factor) # (N*factor*factor,C,H/factor,W/factor)
+    tiles = small.view(n//factor**2, factor, factor, c, h//factor, w//factor)
+    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(-1, c, h, w)
 
 # %% ../nbs/30_distilled.ipynb #c95c68d2
 def init_images(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,)
     weights:Tensor, # (N,)
-    stats:tuple, # mean (C,), std (C,)
+    stats:tuple[Tensor, Tensor], # mean (C,), std (C,)
     *,
     ipc:int,
-    factor:int=1, # real images in each direction of one of these, see `pack_canvas`
+    factor:int=1, # real images in each direction of an initial one, see `pack_canvas`
     init:str='weighted', # 'weighted' (real ones, drawn by weight), 'uniform' (real ones of positive weight) or 'noise'
     seed:int,
 )->Tensor: # (classes*ipc,C,H,W), standardised, sorted by class
-    "What a distiller starts from"
+    "The initial images of a distiller. Raises ValueError where a class has too few real ones"
     if init not in ('weighted', 'uniform', 'noise'):
         raise ValueError(f"init must be 'weighted', 'uniform' or 'noise', got {init!r}")
-    if not isinstance(factor, int) or factor < 1 or images.shape[2] % factor:
-        raise ValueError(f'factor must be a positive number that divides the size of the images, {images.shape[2]}, got {factor!r}')
+    size = images.shape[2]
+    if not isinstance(factor, int) or factor < 1 or size % factor:
+        raise ValueError('factor must be a positive number that divides the size of the images, '
+                         f'{size}, got {factor!r}')
     if init == 'noise':
-        with seeded(derive_seed(seed, 'noise')): noise = torch.randn((int(labels.max())+1)*ipc, *images.shape[1:])
+        classes = int(labels.max())+1
+        with seeded(derive_seed(seed, 'noise')): noise = torch.randn(classes*ipc, *images.shape[1:])
         return noise.to(images.device)
     by = weights if init == 'weighted' else (weights > 0).double()
-    if (fewest := int(check_ipc(ipc, labels, by).min())) < ipc*factor**2:
-        raise ValueError(f'factor: {ipc} canvases of {factor}x{factor} images are begun with {ipc*factor**2} real ones of each class, '
-                         f'and one has {fewest} of positive weight; lower factor or ipc')
-    return pack_canvas(standardize(images[draw_by_weight(labels, by, ipc*factor**2, seed=seed)], stats), factor)
+    check_ipc(ipc, labels, by)
+    needed = ipc*factor**2 # real images of each class
+    fewest = int(labels[by > 0].bincount().min())
+    if fewest < needed:
+        raise ValueError(f'factor: {ipc} canvases of {factor}x{factor} images are begun with {needed} real ones '
+                         f'of each class, and one has {fewest} of positive weight; lower factor or ipc')
+    idx = draw_by_weight(labels, by, needed, seed=seed) # (classes*needed,)
+    return pack_canvas(standardize(images[idx], stats), factor)
 
 # %% ../nbs/30_distilled.ipynb #67376f1b
 def at_rest(
-    images:Tensor, # (N,C,H,W) the first images of a distiller, standardised
-)->dict: # images, velocity, step
-    "The state that a distiller begins with, as a `Checkpoint` would have saved it"
+    images:Tensor, # (N,C,H,W) initial images of a distiller, standardised
+)->dict[str, Any]: # images, velocity, step
+    "The state in which a distiller begins, in the form of a saved `Checkpoint`"
     return dict(images=images, velocity=torch.zeros_like(images), step=0)
 
 def momentum_step(
-    x:Tensor, # what is moved, in place
+    x:Tensor, # changed in place
     velocity:Tensor, # of the same shape, changed in place
     gradient:Tensor, # of the same shape
     *,
@@ -148,15 +160,15 @@ def check_finite(
 def save(
     syn:Distilled,
     path:str|Path, # *.safetensors
-):
+)->None:
     "Save a synthetic set"
-    save_tensors(path, dict(images=syn.images, labels=syn.labels, mean=syn.mean, std=syn.std),
-                 dict(augment=syn.augment, config=syn.config, lr=syn.lr, factor=syn.factor))
+    tensors = dict(images=syn.images, labels=syn.labels, mean=syn.mean, std=syn.std)
+    save_tensors(path, tensors, dict(augment=syn.augment, config=syn.config, lr=syn.lr, factor=syn.factor))
 
 def load(
     path:str|Path,
 )->Distilled:
-    "A synthetic set that `save` wrote"
+    "A synthetic set that `save` wrote. Raises FileNotFoundError or, for another or a damaged file, ValueError"
     tensors, meta = load_tensors(path)
     if set(tensors) != {'images', 'labels', 'mean', 'std'}:
         raise ValueError(f'{path} holds {", ".join(sorted(tensors))}, not a synthetic set; make it again')
@@ -166,44 +178,55 @@ def load(
 # %% ../nbs/30_distilled.ipynb #04497c41
 def export(
     syn:Distilled,
-    folder:str|Path,
+    folder:str|Path, # for images/<class>/<number>.png (8 bits, clipped) and tensors.safetensors (standardised, exact)
 )->str: # what was written
-    "Write a synthetic set as <folder>/images/<class>/<number>.png (8 bits, clipped) and <folder>/tensors.safetensors (standardised floats, exact)"
-    folder = Path(folder)
-    if (folder/'images').exists(): raise ValueError(f"folder: {folder/'images'} is there already; choose another folder")
+    "Write a synthetic set as image files and as tensors. Raises ValueError if the folder has images already"
+    image_folder = Path(folder)/'images'
+    tensor_file = Path(folder)/'tensors.safetensors'
+    if image_folder.exists(): raise ValueError(f'folder: {image_folder} is there already; choose another folder')
     images, labels = syn.xy
+    per_class = syn.ipc*syn.factor**2
     digits = len(str(int(labels.max()))) # so that the folders sort as the classes do
-    for i, (x, c) in enumerate(zip(to_uint8(images.cpu()), labels.tolist())):
-        with atomic_write(folder/'images'/f'{c:0{digits}}'/f'{i%(syn.ipc*syn.factor**2):03}.png') as f: to_pil_image(x).save(f)
-    save_tensors(folder/'tensors.safetensors', dict(images=standardize(images, (syn.mean, syn.std)), labels=labels),
-                 dict(mean=syn.mean.tolist(), std=syn.std.tolist(), augment=syn.augment, config=syn.config, lr=syn.lr))
-    return f"{len(labels)} images in {folder/'images'}, tensors in {folder/'tensors.safetensors'}"
+    for i, (pixels, label) in enumerate(zip(to_uint8(images.cpu()), labels.tolist(), strict=True)):
+        path = image_folder/f'{label:0{digits}}'/f'{i%per_class:03}.png'
+        with atomic_write(path) as file: to_pil_image(pixels).save(file)
+    tensors = dict(images=standardize(images, (syn.mean, syn.std)), labels=labels)
+    meta = dict(mean=syn.mean.tolist(), std=syn.std.tolist(), augment=syn.augment, config=syn.config, lr=syn.lr)
+    save_tensors(tensor_file, tensors, meta)
+    return f'{len(labels)} images in {image_folder}, tensors in {tensor_file}'
 
 # %% ../nbs/30_distilled.ipynb #b31848d7
 def check_distiller(
-    distill, # distill(images, labels, weights=None, *, ipc, seed)
+    distill:Callable, # distill(images, labels, weights=None, *, ipc, seed)
     images:Tensor, # (N,C,H,W) a small set to try it on
-    labels:Tensor,
+    labels:Tensor, # (N,)
     *,
     ipc:int=2,
-):
-    "Raises AssertionError unless `distill` returns a well-formed set, repeats itself, leaves the global random state alone, takes no weights for ones, and is blind to samples of weight zero"
-    before = torch.get_rng_state()
-    run = lambda x=images, w=None, seed=1: distill(x, labels, w, ipc=ipc, seed=seed)
+)->None:
+    """Raises AssertionError unless `distill` returns a well-formed set, depends on the seed and on nothing else random,
+    keeps the global random state, treats no weights as ones, and ignores samples of weight zero"""
+    def run(x=images, w=None, seed=1): return distill(x, labels, w, ipc=ipc, seed=seed)
+    random_state = torch.get_rng_state()
     plain = run()
+
     classes = int(labels.max())+1
-    assert plain.labels.equal(torch.arange(classes, device=labels.device).repeat_interleave(ipc)), 'labels must be sorted, ipc of each class'
-    assert (plain.images.shape == (classes*ipc, *images.shape[1:]) and plain.images.dtype == torch.float32
-            and plain.images.isfinite().all()), 'images must be finite float32 of shape (classes*ipc,C,H,W)'
+    expected_labels = torch.arange(classes, device=labels.device).repeat_interleave(ipc)
+    assert plain.labels.equal(expected_labels), 'labels must be sorted, ipc of each class'
+    well_formed = plain.images.shape == (classes*ipc, *images.shape[1:]) and plain.images.dtype == torch.float32
+    assert well_formed and plain.images.isfinite().all(), 'images must be finite float32 of shape (classes*ipc,C,H,W)'
+
     assert plain.images.equal(run().images), 'the same seed must give the same images'
     assert not plain.images.equal(run(seed=2).images), 'another seed must give other images'
-    w = torch.ones(len(labels), device=labels.device)
-    assert plain.images.equal(run(w=w).images), 'weights=None must equal all ones, bit for bit'
+
+    ones = torch.ones(len(labels), device=labels.device)
+    assert plain.images.equal(run(w=ones).images), 'weights=None must equal all ones, bit for bit'
+    w = ones.clone()
     w[::5] = 0
-    spoiled = images.clone()
-    spoiled[::5] = 255-spoiled[::5]
-    a, b = run(w=w), run(spoiled, w)
-    assert a.images.equal(b.images) and a.mean.equal(b.mean) and a.std.equal(b.std), \
-        'a sample of weight zero must change nothing'
-    assert torch.get_rng_state().equal(before), \
+    changed = images.clone()
+    changed[::5] = 255-changed[::5] # only where the weight is zero
+    a = run(w=w)
+    b = run(changed, w)
+    same = a.images.equal(b.images) and a.mean.equal(b.mean) and a.std.equal(b.std)
+    assert same, 'a sample of weight zero must change nothing'
+    assert torch.get_rng_state().equal(random_state), \
         'the global random state must be left as it was; use dd_debias.runtime.seeded'

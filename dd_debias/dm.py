@@ -1,4 +1,4 @@
-"""Distribution matching: move the synthetic images until a random network cannot tell their mean from that of the real ones. Whose mean, the weights decide.
+"""Distribution matching: give synthetic images the mean embedding of real ones. The weights choose which mean.
 
 Docs: https://dd-debias.github.io/dd-debias/dm.html.md"""
 
@@ -11,6 +11,7 @@ __all__ = ['mean_distance', 'kernel_distance', 'distill_dm']
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ def mean_distance(
     real:Tensor, # (C,B,D) embeddings
     syn:Tensor, # (C,I,D)
 )->Tensor: # ()
-    "The squared distance of the means, summed over classes"
+    "The squared distance between the means, summed over classes"
     return (real.mean(1)-syn.mean(1)).square().sum()
 
 # %% ../nbs/32_dm.ipynb #35ccf385
@@ -38,14 +39,15 @@ def kernel_distance(
     real:Tensor, # (C,B,D) embeddings
     syn:Tensor, # (C,I,D)
 )->Tensor: # ()
-    "The squared maximum mean discrepancy, summed over classes, with kernels of a quarter, one and four times the mean squared distance"
+    """The squared maximum mean discrepancy, summed over classes, with Gaussian kernels
+    whose widths are a quarter, one and four times the mean squared distance between real and synthetic embeddings"""
     def squared_distances(a, b): # (C,A,D), (C,B,D) -> (C,A,B)
         return (a.square().sum(2)[:, :, None]+b.square().sum(2)[:, None]-2*a@b.mT).clamp_min(0)
 
     across = squared_distances(real, syn)
     scale = across.detach().mean((1, 2), keepdim=True) # (C,1,1)
 
-    def mean_kernel(d): # scaled, so that gradients are about as long as those of the means
+    def mean_kernel(d): # times the scale, so that gradients are about as long as those of `mean_distance`
         kernel = sum((-d/(scale*width)).exp() for width in (.25, 1, 4))
         return (kernel*scale).mean((1, 2)).sum()
 
@@ -61,38 +63,43 @@ def distill_dm(
     *,
     ipc:int=10, # images per class
     seed:int=0,
-    steps:int=100, # measured with the next three, on CMNIST and BG-FMNIST at 10 images per class; original authors: 20,000
+    steps:int=100, # with the next three measured on CMNIST and BG-FMNIST at 10 per class; original authors: 20,000
     lr:float=10., # of the images; original authors: 1, or 10 for many images per class
-    anneal:bool=True, # let the learning rate fall to nothing along half a cosine; original authors: constant
+    anneal:bool=True, # let the learning rate fall to zero along half a cosine; original authors: constant
     momentum:float=.5, # of the images; original authors
     batch:int=64, # real images of each class in a step, a quarter of the original authors' 256
     net:Callable=ConvNet, # the network whose embeddings are matched, net(channels, classes, size) with .embed
-    augment:str='color_crop_cutout_scale_rotate', # siamese augmentation; original authors: the same, with flip for natural images
-    sampling:str='importance', # 'importance': draw by weight, plain mean. 'weighted': draw uniformly, weighted mean (equation 2 as written)
-    distance:Callable=mean_distance, # how far apart the embeddings are; or kernel_distance, which is stronger
-    factor:int=1, # each image is a canvas of factor x factor small ones (multi-formation), see `Distilled`
-    init:str='weighted', # initial images: 'weighted' (real ones, drawn by weight), 'uniform' (real ones of positive weight) or 'noise'
-    shard:tuple[int, int]=(0, 1), # (i, n): make the classes i, i+n, i+2n and so on only, see `distill_shared`
-    surrogate:Callable|None=None, # a trainer: embed with one network that it has trained, instead of a fresh one at each step
+    augment:str='color_crop_cutout_scale_rotate', # siamese; original authors: the same, with flip for natural images
+    sampling:str='importance', # 'importance': draw by weight, plain mean; 'weighted': draw uniformly, weighted mean
+    distance:Callable=mean_distance, # between embeddings, distance(real (C,B,D), syn (C,I,D)); or kernel_distance
+    factor:int=1, # each image is a canvas of factor x factor small ones, see `Distilled`
+    init:str='weighted', # initial images, see `init_images`: 'weighted', 'uniform' or 'noise'
+    shard:tuple[int, int]=(0, 1), # (i, n): distil only the classes i, i+n, i+2n, ..., see `distill_shared`
+    surrogate:Callable|None=None, # a trainer: embed with a network that it trains, not a fresh one at each step
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     resume_from:dict|None=None, # state to go on from, see `Checkpoint`
     on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, loss)) after each step
 )->Distilled:
-    "Distribution matching (Zhao and Bilen, 2021a) with weights (paper, equation 2). Raises FloatingPointError when the images are no longer finite"
+    """Distribution matching (Zhao and Bilen, 2021a) with weights (paper, equation 2).
+    Raises FloatingPointError when the images are no longer finite"""
     config = call_config(distill_dm, locals())
     w = validate_inputs(images, labels, weights)
     check_ipc(ipc)
     check_sampling(sampling)
     if sampling == 'weighted' and distance is not mean_distance:
-        raise ValueError("sampling: 'weighted' weighs the terms of a mean; with another distance than mean_distance, use 'importance'")
+        raise ValueError("sampling: 'weighted' weighs the terms of a mean; "
+                         "with another distance than mean_distance, use 'importance'")
     classes = len(class_counts(labels))
     stats = channel_stats(images, w)
-    class_ids = torch.arange(classes)[shard[0]::shard[1]] # (S,) the classes that are made here
+    class_ids = torch.arange(classes)[shard[0]::shard[1]] # (S,) the classes that are distilled
+    by_class = (len(class_ids), -1)
     sampler = ClassSampler(labels, w if sampling == 'importance' else torch.ones_like(w))
     augment_fn = partial(siamese_augment, strategy=augment, draws=classes)
     real_groups = class_ids.repeat_interleave(batch) # (S*batch,) images of one class are augmented alike
     syn_groups = class_ids.repeat_interleave(ipc*factor**2) # (S*ipc*factor**2,)
-    trained = surrogate(images, labels, weights, seed=derive_seed(seed, 'surrogate')).net.requires_grad_(False) if surrogate else None
+    trained = None # the surrogate's network
+    if surrogate is not None:
+        trained = surrogate(images, labels, weights, seed=derive_seed(seed, 'surrogate')).net.requires_grad_(False)
 
     if resume_from is None:
         first = init_images(images, labels, w, stats, ipc=ipc, factor=factor, init=init, seed=seed) # (C*ipc,c,H,W)
@@ -102,21 +109,22 @@ def distill_dm(
 
     for step in range(resume_from['step'], steps):
         with seeded(derive_seed(seed, 'dm', step)):
-            psi = trained or build_net(net, images, classes).requires_grad_(False)
+            psi:Any = trained # a network with `embed`
+            if psi is None: psi = build_net(net, images, classes).requires_grad_(False)
             idx = sampler(batch)[class_ids].flatten() # (S*batch,)
-        aug_seed = derive_seed(seed, 'augment', step)
-        real = augment_fn(standardize(images[idx], stats), real_groups, seed=aug_seed)
-        z_real = map_chunks(psi.embed, real, bf16=bf16) # (S*batch,D)
+        aug_seed = derive_seed(seed, 'augment', step) # the same random numbers for real and synthetic images
+        x_real = augment_fn(standardize(images[idx], stats), real_groups, seed=aug_seed) # (S*batch,c,H,W)
+        x_syn = augment_fn(unpack_canvas(syn, factor), syn_groups, seed=aug_seed) # (S*ipc*factor**2,c,H,W)
+        z_real = map_chunks(psi.embed, x_real, bf16=bf16) # (S*batch,D)
+        z_syn = map_chunks(psi.embed, x_syn, graph=True, bf16=bf16) # (S*ipc*factor**2,D)
         if sampling == 'weighted': z_real = z_real*w[idx, None].float()
-        shown = augment_fn(unpack_canvas(syn, factor), syn_groups, seed=aug_seed)
-        z_syn = map_chunks(psi.embed, shown, graph=True, bf16=bf16) # (S*ipc*factor**2,D)
-        by_class = (len(class_ids), -1)
         loss = distance(z_real.unflatten(0, by_class), z_syn.unflatten(0, by_class))
         gradient, = torch.autograd.grad(loss, syn)
         rate = lr*(1+math.cos(math.pi*step/steps))/2 if anneal else lr
         momentum_step(syn, velocity, gradient, lr=rate, momentum=momentum)
-        if step % 20 == 19 or step+1 == steps: check_finite(syn, step+1, lr=lr)
+        if step % 20 == 19 or step+1 == steps: check_finite(syn, step+1, lr=lr) # not at each step: it waits for the GPU
         if on_step: on_step(step+1, steps, dict(images=syn.detach(), velocity=velocity, loss=loss.detach()))
 
     y_syn = class_ids.repeat_interleave(ipc).to(images.device)
-    return Distilled(unstandardize(syn.detach(), stats), y_syn, *stats, augment, config, factor=factor)
+    mean, std = stats
+    return Distilled(unstandardize(syn.detach(), stats), y_syn, mean, std, augment, config, factor=factor)

@@ -1,4 +1,4 @@
-"""What an image teaches is its gradient. Make the synthetic images of a class pull a network where its real ones pull it; which real ones, the weights decide.
+"""Give synthetic images the gradient of real ones. The weights decide how much each real image counts in it.
 
 Docs: https://dd-debias.github.io/dd-debias/dsa.html.md"""
 
@@ -34,9 +34,9 @@ def class_gradients(
     weights:Tensor|None=None, # (C,B) each image's factor in the loss; None: ones
     *,
     stacked:bool|None=None, # all classes in one pass; None: on a GPU
-    bf16:bool|None=None, # if nothing is to be differentiated again and the classes come one after the other; None: where the hardware computes in it
+    bf16:bool|None=None, # for a first derivative only, classes one by one; None: where the hardware computes in it
 )->dict[str, Tensor]: # name -> (C,*shape), for parameters of two dimensions or more
-    "The gradient of the mean cross-entropy, of each class by itself"
+    "The gradient of the mean cross-entropy of each class, differentiable where gradients are enabled"
     params = dict(net.named_parameters())
     matrices = {name: p for name, p in params.items() if p.ndim > 1}
     classes = torch.arange(len(images), device=images.device)
@@ -44,8 +44,8 @@ def class_gradients(
     batch = images.shape[1]
 
     def loss(matrices, x, c, w): # of a part of the batch of class c
-        out = functional_call(net, params | matrices, (x,))
-        losses = F.cross_entropy(out.float(), c.expand(len(x)), reduction='none')
+        logits = functional_call(net, params | matrices, (x,))
+        losses = F.cross_entropy(logits.float(), c.expand(len(x)), reduction='none')
         return (w*losses).sum()/batch
 
     if stacked is None: stacked = images.is_cuda
@@ -62,8 +62,10 @@ def class_gradients(
         return total
 
     by_class = [gradient(c) for c in classes]
-    return {name: torch.stack(grads) for name, grads in zip(matrices, zip(*by_class, strict=True), strict=True)}
+    by_matrix = zip(*by_class, strict=True)
+    return {name: torch.stack(grads) for name, grads in zip(matrices, by_matrix, strict=True)}
 
+# %% ../nbs/33_dsa.ipynb #33a00003
 def gradient_distance(
     a:dict[str, Tensor], # name -> (C,outputs,...)
     b:dict[str, Tensor], # the same
@@ -73,7 +75,7 @@ def gradient_distance(
     for name in a:
         u = a[name].flatten(2) # (C,outputs,n)
         v = b[name].flatten(2)
-        cosine = (u*v).sum(-1)/(u.norm(dim=-1)*v.norm(dim=-1)+1e-6)
+        cosine = (u*v).sum(-1)/(u.norm(dim=-1)*v.norm(dim=-1)+1e-6) # (C,outputs)
         total = total+(1-cosine).sum()
     return total
 
@@ -81,10 +83,12 @@ def gradient_distance(
 def default_loops(
     ipc:int, # images per class
 )->tuple[int, int]: # outer, inner
-    "Updates of the images for each network, and passes over them between two (original authors, and their pattern between)"
+    "Updates of the images for each network, and epochs between two: the original authors' numbers, or their pattern"
     published = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
     if ipc in published: return published[ipc]
-    return min(ipc, 50), max(1, round(500/ipc))
+    outer = min(ipc, 50)
+    inner = max(1, round(500/ipc))
+    return outer, inner
 
 # %% ../nbs/33_dsa.ipynb #66f63791
 def train_on_synthetic(
@@ -94,9 +98,9 @@ def train_on_synthetic(
     *,
     epochs:int,
     lr:float,
-    augment:str,
+    augment:str, # one of these operations for each batch, see `batch_augment`
 )->None:
-    "Passes over the synthetic images by SGD, in batches of 256"
+    "Train a network on the synthetic images by SGD, in batches of 256"
     opt = torch.optim.SGD(net.parameters(), lr=lr)
     for _ in range(epochs):
         order = torch.randperm(len(images)).to(images.device)
@@ -106,6 +110,7 @@ def train_on_synthetic(
             F.cross_entropy(net(x), labels[idx]).backward()
             opt.step()
 
+# %% ../nbs/33_dsa.ipynb #33a00009
 def distill_dsa(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -113,31 +118,31 @@ def distill_dsa(
     *,
     ipc:int=10, # images per class
     seed:int=0,
-    rounds:int=10, # each with a fresh network; measured with the next six, on CMNIST; original authors: 1,000
+    rounds:int=10, # each with a fresh network; with the next six measured on CMNIST; original authors: 1,000
     outer:int|None=10, # updates of the images for each network; None: as `default_loops` says
-    inner:int|None=2, # passes over the synthetic set between two updates; None: as `default_loops` says
+    inner:int|None=2, # epochs on the synthetic set between two updates; None: as `default_loops` says
     lr:float=2., # of the images; original authors: .1
     lr_net:float=.05, # of the networks; original authors: .01
     batch:int=32, # real images of each class in a step; original authors: 256
-    net:Callable=partial(ConvNet, width=32), # the network whose gradients are matched, net(channels, classes, size); original authors: width 128
+    net:Callable=partial(ConvNet, width=32), # net(channels, classes, size); original authors: width 128
     momentum:float=.5, # of the images; original authors
-    augment:str='color_crop_cutout_scale_rotate', # siamese augmentation; '' is plain gradient matching (DC)
-    sampling:str='importance', # 'importance': draw by weight, plain mean. 'weighted': draw uniformly, weighted mean
-    init:str='weighted', # initial images: 'weighted' (real ones, drawn by weight), 'uniform' (real ones of positive weight) or 'noise'
+    augment:str='color_crop_cutout_scale_rotate', # siamese; '' is gradient matching without augmentation (DC)
+    sampling:str='importance', # 'importance': draw by weight, plain mean; 'weighted': draw uniformly, weighted mean
+    init:str='weighted', # initial images, see `init_images`: 'weighted', 'uniform' or 'noise'
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     resume_from:dict|None=None, # state to go on from, see `Checkpoint`
-    on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, net, loss)) after each update of the images
+    on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, net, loss)) after each update
 )->Distilled:
-    "Gradient matching with siamese augmentation (Zhao and Bilen, 2021b), with weights. Raises FloatingPointError when the images are no longer finite"
+    """Gradient matching with siamese augmentation (Zhao and Bilen, 2021b), with weights.
+    Raises FloatingPointError when the images are no longer finite"""
     config = call_config(distill_dsa, locals())
     w = validate_inputs(images, labels, weights)
     check_ipc(ipc)
     check_sampling(sampling)
     classes = len(class_counts(labels))
     stats = channel_stats(images, w)
-    default_outer, default_inner = default_loops(ipc)
-    outer = default_outer if outer is None else outer
-    inner = default_inner if inner is None else inner
+    if outer is None: outer = default_loops(ipc)[0]
+    if inner is None: inner = default_loops(ipc)[1]
     steps = rounds*outer
     sampler = ClassSampler(labels, w if sampling == 'importance' else torch.ones_like(w))
     real_groups = torch.arange(classes).repeat_interleave(batch) # (C*batch,) images of one class are augmented alike
@@ -149,7 +154,7 @@ def distill_dsa(
     syn = resume_from['images'].to(images.device).clone().requires_grad_() # (C*ipc,c,H,W)
     velocity = resume_from['velocity'].to(images.device).clone()
     if 'net' in resume_from:
-        with seeded(seed): theta = new_net()
+        with seeded(seed): theta = new_net() # its parameters are replaced
         vector_to_parameters(resume_from['net'].to(images.device), theta.parameters())
 
     for step in range(resume_from['step'], steps):
@@ -157,12 +162,13 @@ def distill_dsa(
             idx = sampler(batch) # (C,batch)
             if step % outer == 0: theta = new_net()
             else: train_on_synthetic(theta, syn.detach(), y_syn, epochs=inner, lr=lr_net, augment=augment)
-        aug_seed = derive_seed(seed, 'augment', step)
-        real = siamese_augment(standardize(images[idx.flatten()], stats), real_groups, strategy=augment, seed=aug_seed)
-        shown = siamese_augment(syn, syn_groups, strategy=augment, seed=aug_seed)
+        aug_seed = derive_seed(seed, 'augment', step) # the same random numbers for real and synthetic images
+        x_real = standardize(images[idx.flatten()], stats) # (C*batch,c,H,W)
+        x_real = siamese_augment(x_real, real_groups, strategy=augment, seed=aug_seed)
+        x_syn = siamese_augment(syn, syn_groups, strategy=augment, seed=aug_seed) # (C*ipc,c,H,W)
         factors = w[idx] if sampling == 'weighted' else None # (C,batch)
-        with torch.no_grad(): g_real = class_gradients(theta, real.unflatten(0, (classes, batch)), factors, bf16=bf16)
-        g_syn = class_gradients(theta, shown.unflatten(0, (classes, ipc)))
+        with torch.no_grad(): g_real = class_gradients(theta, x_real.unflatten(0, (classes, batch)), factors, bf16=bf16)
+        g_syn = class_gradients(theta, x_syn.unflatten(0, (classes, ipc)))
         loss = gradient_distance(g_syn, g_real)
         gradient, = torch.autograd.grad(loss, syn)
         momentum_step(syn, velocity, gradient, lr=lr, momentum=momentum)
@@ -171,4 +177,5 @@ def distill_dsa(
             net_state = parameters_to_vector(theta.parameters()).detach()
             on_step(step+1, steps, dict(images=syn.detach(), velocity=velocity, loss=loss.detach(), net=net_state))
 
-    return Distilled(unstandardize(syn.detach(), stats), y_syn, *stats, augment, config)
+    mean, std = stats
+    return Distilled(unstandardize(syn.detach(), stats), y_syn, mean, std, augment, config)

@@ -1,4 +1,4 @@
-"""Record where training on the real images takes a network, then make a few images that take it the same way. The weights are in what is recorded.
+"""Make a few images that move a network as training on real images does, drawn by weight.
 
 Docs: https://dd-debias.github.io/dd-debias/mtt.html.md"""
 
@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,8 +33,8 @@ from .weights import validate_inputs
 # %% ../nbs/34_mtt.ipynb #c2f155c1
 def functional_loss(
     model:nn.Module, # gives the shapes; its own parameters are not used
-)->Callable:
-    "The cross-entropy of a network as a function of all its parameters: loss(theta (P,), images, labels)"
+)->Callable: # loss(theta (P,), images, labels) -> ()
+    "The cross-entropy of a network as a function of all its parameters"
     shapes = {name: p.shape for name, p in model.named_parameters()}
     sizes = [shape.numel() for shape in shapes.values()]
     def loss(theta, images, labels):
@@ -42,14 +43,43 @@ def functional_loss(
         return F.cross_entropy(functional_call(model, params, (images,)), labels)
     return loss
 
+# %% ../nbs/34_mtt.ipynb #34a00020
+def _init_expert(
+    number:int,
+    images:Tensor,
+    labels:Tensor,
+    net:Callable,
+    seed:int,
+)->tuple[nn.Module, torch.Generator]:
+    "An untrained network, and the random generator of its training"
+    with seeded(derive_seed(seed, 'experts', number)):
+        model = build_net(net, images, len(class_counts(labels)))
+        return model, torch.Generator().set_state(torch.get_rng_state())
+
+def _batched(
+    gradient:Callable, # (theta (P,), x (B,c,H,W), y (B,)) -> (P,)
+    device:torch.device,
+)->Callable: # (theta (E,P), x (E,B,c,H,W), y (E,B)) -> (E,P)
+    "The gradients of E experts: in one pass on a GPU; on a CPU one by one, in chunks of images that stay in its cache"
+    if device.type != 'cpu': return vmap(gradient)
+    def of_one_expert(theta, x, y):
+        chunks = zip(x.split(64), y.split(64), strict=True)
+        return sum(len(b)/len(y)*gradient(theta, a, b) for a, b in chunks)
+
+    def one_by_one(theta, x, y):
+        return torch.stack([of_one_expert(*expert) for expert in zip(theta, x, y, strict=True)])
+
+    return one_by_one
+
+# %% ../nbs/34_mtt.ipynb #34a00004
 def train_experts(
-    numbers:list[int], # which experts; what one does depends on its number and not on the others
+    numbers:list[int], # E experts; what one does depends on its number and not on the others
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
     weights:Tensor, # (N,)
     *,
     seed:int,
-    epochs:int, # with the rest, as for `expert_trajectories`
+    epochs:int, # this and the rest as for `expert_trajectories`
     steps:int,
     lr:float,
     batch:int,
@@ -57,37 +87,28 @@ def train_experts(
     augment:str,
     on_epoch:Callable, # called as on_epoch(epoch, theta (E,P)) after each epoch, counted from 1
 )->Tensor: # (epochs+1,E,P)
-    "Trajectories of some experts, trained side by side"
-    classes = len(class_counts(labels))
+    "Trajectories of some experts, trained side by side. Raises FloatingPointError when parameters are no longer finite"
     stats = channel_stats(images, weights)
-    sampler = ClassSampler(torch.zeros_like(labels), weights) # of the whole set: classes stay as large as they are
-    thetas, generators = [], []
+    sampler = ClassSampler(torch.zeros_like(labels), weights) # one class for all, so that classes keep their sizes
+    thetas = []
+    generators = []
     for number in numbers:
-        with seeded(derive_seed(seed, 'experts', number)):
-            model = build_net(net, images, classes)
-            generators.append(torch.Generator().set_state(torch.get_rng_state()))
+        model, generator = _init_expert(number, images, labels, net, seed)
         thetas.append(parameters_to_vector(model.parameters()).detach())
-    gradient = grad(functional_loss(model))
-
-    def small_gradients(theta, x, y): # a CPU is faster with few images at a time, which stay in the cache
-        gradients = []
-        for t, u, v in zip(theta, x, y, strict=True):
-            pieces = zip(u.split(64), v.split(64), strict=True)
-            gradients.append(sum(len(b)/len(v)*gradient(t, a, b) for a, b in pieces))
-        return torch.stack(gradients)
-
-    gradients = small_gradients if images.device.type == 'cpu' else vmap(gradient)
+        generators.append(generator)
+    gradients = _batched(grad(functional_loss(model)), images.device)
 
     def draw_batch(generator): # for one expert
         idx = sampler(batch, generator=generator)[0]
         aug_seed = int(torch.randint(2**31, (), generator=generator))
-        return batch_augment(standardize(images[idx], stats), strategy=augment, seed=aug_seed), labels[idx]
+        x = batch_augment(standardize(images[idx], stats), strategy=augment, seed=aug_seed)
+        return x, labels[idx]
 
     path = [torch.stack(thetas)]
     for epoch in range(epochs):
         theta = path[-1] # (E,P)
         for _ in range(steps):
-            x, y = zip(*[draw_batch(g) for g in generators], strict=True)
+            x, y = zip(*[draw_batch(generator) for generator in generators], strict=True)
             theta = theta-lr*gradients(theta, torch.stack(x), torch.stack(y))
         if not theta.isfinite().all():
             raise FloatingPointError(f'an expert is no longer finite after epoch {epoch+1}; lower lr (now {lr:g})')
@@ -95,46 +116,66 @@ def train_experts(
         on_epoch(epoch+1, theta)
     return torch.stack(path)
 
+# %% ../nbs/34_mtt.ipynb #34a00021
+def _expert_files(
+    folder:str|Path|None,
+    experts:int,
+    data:tuple[Tensor, Tensor, Tensor], # images, labels, weights
+    net:Callable,
+    options:dict[str, Any], # of `train_experts`
+)->dict[int, tuple[Path, dict[str, Any]]]: # expert -> its file, and what it is made with; empty without a folder
+    "Where a cache keeps experts"
+    if not folder: return {}
+    images, labels, _ = data
+    with seeded(options['seed']): model = build_net(net, images, len(class_counts(labels)))
+    shapes = [[name, *p.shape] for name, p in model.named_parameters()]
+    files = {}
+    for i in range(experts):
+        made_with = options | dict(net=shapes, expert=i)
+        files[i] = Path(folder)/f'{hash_tensors(*data, about=made_with)}.safetensors', made_with
+    return files
+
+# %% ../nbs/34_mtt.ipynb #34a00007
 def expert_trajectories(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
     weights:Tensor|None=None, # (N,) None: ones
     *,
     seed:int=0,
-    experts:int=2, # measured with the next three, on CMNIST; original authors: 100
+    experts:int=2, # with the next three measured on CMNIST; original authors: 100
     epochs:int=5, # after each of which the parameters are recorded; original authors: 50
     steps:int|None=20, # of an epoch; None: as many as take N images, as the original authors
     lr:float=.1, # of SGD, without momentum; original authors: .01
     batch:int=256, # images in a step, drawn by weight; original authors: 256, shuffled
     net:Callable=partial(ConvNet, width=32), # net(channels, classes, size); original authors: width 128
     augment:str='color_crop_cutout_scale_rotate', # one operation for each step
-    stack_size:int=1, # experts trained side by side, for a GPU; each is the same as by itself
+    stack_size:int=1, # experts trained side by side, for a GPU; they are the same as one by one
     cache:str|Path|None=None, # a folder that keeps experts for the next call with the same images and arguments
-    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(theta)), counted over all experts, those found in `cache` included
-)->list[Tensor]: # for each expert (epochs+1,P), its parameters at first and after each epoch
-    "Where training takes networks on images drawn by weight. Raises FloatingPointError when parameters are no longer finite"
+    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(theta)), counted over all experts, also cached
+)->list[Tensor]: # for each expert (epochs+1,P), its initial parameters and those after each epoch
+    """The trajectories of networks that are trained on images drawn by weight.
+    Raises FloatingPointError when parameters are no longer finite"""
     w = validate_inputs(images, labels, weights)
     if steps is None: steps = math.ceil(len(images)/batch)
-    options = dict(seed=seed, epochs=epochs, steps=steps, lr=lr, batch=batch, augment=augment)
-    files, made_with = {}, {}
-    if cache:
-        with seeded(seed): model = build_net(net, images, len(class_counts(labels)))
-        shapes = [[name, *p.shape] for name, p in model.named_parameters()]
-        for i in range(experts):
-            made_with[i] = options | dict(net=shapes, expert=i)
-            files[i] = Path(cache)/f'{hash_tensors(images, labels, w, about=made_with[i])}.safetensors'
-    paths = {i: load_tensors(file)[0]['path'].to(images.device) for i, file in files.items() if file.exists()}
-    missing = [i for i in range(experts) if i not in paths]
+    options:dict[str, Any] = dict(seed=seed, epochs=epochs, steps=steps, lr=lr, batch=batch, augment=augment)
+    files = _expert_files(cache, experts, (images, labels, w), net, options)
+    paths = {} # of the experts that are finished
+    for i, (file, _) in files.items():
+        if file.exists(): paths[i] = load_tensors(file)[0]['path'].to(images.device)
 
+    def report(epoch, theta): # theta (E,P) of the experts in training
+        finished = len(paths)*epochs+epoch*len(theta)
+        if on_step: on_step(finished, experts*epochs, dict(theta=theta))
+
+    missing = [i for i in range(experts) if i not in paths]
     for first in range(0, len(missing), stack_size):
-        stack = missing[first:first+stack_size]
-        before = len(paths)*epochs
-        def report(epoch, theta, before=before, n=len(stack)):
-            if on_step: on_step(before+epoch*n, experts*epochs, dict(theta=theta))
-        trained = train_experts(stack, images, labels, w, net=net, on_epoch=report, **options)
-        for i, path in zip(stack, trained.unbind(1), strict=True):
+        numbers = missing[first:first+stack_size]
+        trained = train_experts(numbers, images, labels, w, net=net, on_epoch=report, **options) # (epochs+1,E,P)
+        for i, path in zip(numbers, trained.unbind(1), strict=True):
             paths[i] = path
-            if cache: save_tensors(files[i], dict(path=path), made_with[i])
+            if i not in files: continue
+            file, made_with = files[i]
+            save_tensors(file, dict(path=path), made_with)
     return [paths[i] for i in range(experts)]
 
 # %% ../nbs/34_mtt.ipynb #50a6600a
@@ -144,12 +185,12 @@ def student_gradient(
     target:Tensor, # (P,) where the expert went
     syn:Tensor, # (N,C,H,W)
     labels:Tensor, # (N,)
-    batches:list[tuple[Tensor, int]], # for each step of the student: the indices of its images, the seed of their augmentation
+    batches:list[tuple[Tensor, int]], # for each step of the student: indices of images, seed of their augmentation
     lr:Tensor, # () step size of the student
     *,
     augment:str='',
 )->tuple[Tensor, Tensor, Tensor]: # distance (), its gradient for syn (N,C,H,W), its gradient for lr ()
-    "How far the student ends from the expert, over how far the expert went; in memory that does not grow with a graph for each step"
+    "The student's final squared distance from the expert over the expert's own, and gradients, without a growing graph"
     def show(idx, seed, x): return batch_augment(x[idx], strategy=augment, seed=seed)
 
     path = [theta] # of the student
@@ -159,13 +200,13 @@ def student_gradient(
     distance_of_expert = (target-theta).square().sum()
     distance = (path[-1]-target).square().sum()/distance_of_expert
 
-    pull = 2*(path[-1]-target)/distance_of_expert # the gradient for the student's position, from the last to the first
+    pull = 2*(path[-1]-target)/distance_of_expert # lambda, from the student's last position to its first
     g_syn = torch.zeros_like(syn)
     g_lr = torch.zeros_like(lr)
     for position, (idx, seed) in zip(path[-2::-1], batches[::-1], strict=True):
-        x, to_syn = vjp(partial(show, idx, seed), syn)
+        x, to_syn = vjp(partial(show, idx, seed), syn) # type: ignore[misc] # two values without `has_aux`
         def slopes(position, x=x, y=labels[idx]): return grad(loss, argnums=(0, 1))(position, x, y)
-        (step, _), (g_position, g_x) = jvp(slopes, (position,), (-lr*pull,))
+        (step, _), (g_position, g_x) = jvp(slopes, (position,), (-lr*pull,)) # type: ignore[misc]
         g_syn += to_syn(g_x)[0]
         g_lr -= step@pull
         pull = pull+g_position
@@ -182,12 +223,14 @@ def check_experts(
     have = sum(p.numel() for p in model.parameters())
     for path in paths:
         if path.shape[1] != have:
-            raise ValueError(f'experts: theirs is a network of {path.shape[1]:,} parameters, and net has {have:,} for these images; '
-                             'train them with the same net, on images of the same size')
-        if len(path)-1 < max_start_epoch-1+expert_epochs:
-            raise ValueError(f'experts: {len(path)-1} epochs are too few to go {expert_epochs} ahead of each of the first {max_start_epoch}; '
-                             'train them longer, or lower max_start_epoch or expert_epochs')
+            raise ValueError(f'experts: theirs is a network of {path.shape[1]:,} parameters, and net has {have:,} '
+                             'for these images; train them with the same net, on images of the same size')
+        epochs = len(path)-1
+        if epochs < max_start_epoch-1+expert_epochs:
+            raise ValueError(f'experts: {epochs} epochs are too few to go {expert_epochs} ahead of each of the first '
+                             f'{max_start_epoch}; train them longer, or lower max_start_epoch or expert_epochs')
 
+# %% ../nbs/34_mtt.ipynb #34a00012
 def distill_mtt(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -195,25 +238,26 @@ def distill_mtt(
     *,
     ipc:int=10, # images per class
     seed:int=0,
-    steps:int=60, # measured with the next seven, on CMNIST; original authors: 5,000
-    lr:float=1000., # of the images; original authors: the same. At 3,000 some run off into noise; with one image per class at 1,000 too: take 30 there, and lr_lr 1e-6
+    steps:int=60, # with the next seven measured on CMNIST; original authors: 5,000
+    lr:float=1000., # of the images, as the original authors; with one image per class take 30, and lr_lr=1e-6
     lr_lr:float=1e-4, # of the student's step size; original authors: 1e-5
     syn_lr:float=.1, # the student's step size at first; original authors: .01
     syn_steps:int=8, # of the student; original authors: 10 to 60
     batch_syn:int|None=50, # synthetic images in one of its steps; None: all
     expert_epochs:int=1, # epochs of the expert that the student is to cover; original authors: 2 or 3
-    max_start_epoch:int=4, # the student starts from one of the first `max_start_epoch` epochs; original authors: 2 to 40
+    max_start_epoch:int=4, # the student starts after 0 to max_start_epoch-1 epochs; original authors: 2 to 40
     net:Callable=partial(ConvNet, width=32), # net(channels, classes, size); original authors: width 128
-    experts:Callable=expert_trajectories, # experts(images, labels, weights, *, seed, net, on_step), and cache if it keeps them
+    experts:Callable=expert_trajectories, # experts(images, labels, weights, *, seed, net, on_step), optionally cache
     momentum:float=.5, # of images and step size; original authors
     augment:str='color_crop_cutout_scale_rotate', # one operation for each step of the student
-    init:str='weighted', # initial images: 'weighted' (real ones, drawn by weight), 'uniform' (real ones of positive weight) or 'noise'
+    init:str='weighted', # initial images, see `init_images`: 'weighted', 'uniform' or 'noise'
     cache:str|Path|None=None, # a folder that keeps experts
     resume_from:dict|None=None, # state to go on from, see `Checkpoint`
     on_expert:Callable|None=None, # the experts' on_step
-    on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, lr, lr_velocity, loss)) after each step
+    on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, lr, lr_velocity, loss))
 )->Distilled: # with the learnt step size
-    "Trajectory matching (Cazenavette et al., 2022) with weighted experts. Raises FloatingPointError when the images are no longer finite"
+    """Trajectory matching (Cazenavette et al., 2022) with weighted experts.
+    Raises FloatingPointError when the images are no longer finite"""
     config = call_config(distill_mtt, locals())
     w = validate_inputs(images, labels, weights)
     check_ipc(ipc)
@@ -228,11 +272,11 @@ def distill_mtt(
         first = init_images(images, labels, w, stats, ipc=ipc, init=init, seed=seed)
         resume_from = at_rest(first) | dict(lr=torch.tensor(syn_lr), lr_velocity=torch.zeros(()))
     state = {name: resume_from[name].to(device).clone() for name in ('images', 'velocity', 'lr', 'lr_velocity')}
-    syn = state['images'] # (C*ipc,c,H,W)
+    syn = state['images'] # (C*ipc,c,H,W), changed in place, as all of the state
     alpha = state['lr'] # () the student's step size
 
-    where = dict(cache=cache) if accepted_kwargs(experts, 'cache') else {}
-    paths = experts(images, labels, weights, seed=derive_seed(seed, 'experts'), net=net, on_step=on_expert, **where)
+    kept_in = dict(cache=cache) if accepted_kwargs(experts, 'cache') else {}
+    paths = experts(images, labels, weights, seed=derive_seed(seed, 'experts'), net=net, on_step=on_expert, **kept_in)
     with seeded(seed): model = build_net(net, images, classes)
     check_experts(paths, model, max_start_epoch, expert_epochs)
     loss_fn = functional_loss(model)
@@ -245,12 +289,15 @@ def distill_mtt(
             order = torch.cat([torch.randperm(len(syn)) for _ in range(syn_steps)])
             aug_seeds = torch.randint(2**31, (syn_steps,)).tolist()
         batches = list(zip(order.to(device).split(size), aug_seeds, strict=False)) # as many as there are seeds
-        loss, g_syn, g_alpha = student_gradient(loss_fn, path[epoch], path[epoch+expert_epochs], syn, y_syn, batches, alpha, augment=augment)
+        start = path[epoch]
+        target = path[epoch+expert_epochs]
+        loss, g_syn, g_alpha = student_gradient(loss_fn, start, target, syn, y_syn, batches, alpha, augment=augment)
         momentum_step(syn, state['velocity'], g_syn, lr=lr, momentum=momentum)
         check_finite(syn, step+1, lr=lr, lr_lr=lr_lr, syn_lr=syn_lr)
-        shortest = alpha/2 # one image per class would take it below zero
+        lowest = alpha/2 # with one image per class it would fall below zero
         momentum_step(alpha, state['lr_velocity'], g_alpha, lr=lr_lr, momentum=momentum)
-        alpha.copy_(torch.maximum(alpha, shortest))
+        alpha.copy_(torch.maximum(alpha, lowest))
         if on_step: on_step(step+1, steps, dict(state, loss=loss))
 
-    return Distilled(unstandardize(syn, stats), y_syn, *stats, augment, config, alpha.item())
+    mean, std = stats
+    return Distilled(unstandardize(syn, stats), y_syn, mean, std, augment, config, lr=alpha.item())

@@ -1,4 +1,4 @@
-"""In distribution matching the classes never meet: given the network, each moves towards its own real images. So they can be shared out over devices, with nothing to say to each other until the end.
+"""Distribution matching treats classes independently, so devices can share them without communication.
 
 Docs: https://dd-debias.github.io/dd-debias/parallel.html.md"""
 
@@ -10,9 +10,8 @@ __all__ = ['distill_shared']
 # %% ../nbs/35_parallel.ipynb #05333a76
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -25,12 +24,29 @@ from .dm import distill_dm
 from .runtime import check_device
 
 # %% ../nbs/35_parallel.ipynb #bb97cd2a
-def _moved(device, *tensors): return [t if t is None else t.to(device) for t in tensors]
+def _to_device(data:Sequence[Tensor|None], device:str)->list[Tensor|None]:
+    return [t if t is None else t.to(device) for t in data]
 
-def _distill_shard(distill, images, labels, weights, device, shard, threads):
+def _distill_shard(
+    distill:Callable, # with ipc and seed
+    data:Sequence[Tensor|None], # images, labels, weights
+    device:str,
+    shard:tuple[int, int],
+    threads:int|None, # of PyTorch; None: as many as it takes by itself
+)->Distilled: # on the CPU
+    "What one process does"
     if threads: torch.set_num_threads(threads)
-    return distill(*_moved(device, images, labels, weights), shard=shard).to('cpu')
+    return distill(*_to_device(data, device), shard=shard).to('cpu')
 
+def _run_all(executor:Executor, calls:list[tuple])->list[Distilled]:
+    "The results of `_distill_shard` for several tuples of arguments, at the same time"
+    running = [executor.submit(_distill_shard, *arguments) for arguments in calls]
+    try: return [r.result() for r in running]
+    except BrokenProcessPool as e:
+        raise ValueError('distill: a process died; what it calls must come from a module that it can import, '
+                         'not from a notebook or a prompt') from e
+
+# %% ../nbs/35_parallel.ipynb #35a00007
 def distill_shared(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -40,26 +56,26 @@ def distill_shared(
     seed:int=0,
     distill:Callable=distill_dm, # a distiller that takes `shard`, or a partial of one
     devices:Sequence[str]=(), # such as ('cuda:0', 'cuda:1'), a process for each; (): all GPUs, or where the images are
-    executor=None, # of processes, as concurrent.futures has them, such as a cluster's; None: processes of this machine
+    executor:Executor|None=None, # runs the processes, perhaps a cluster's; None: processes of this machine
 )->Distilled: # on the device of the images
-    "Share the classes out over devices. Raises ValueError if a device cannot be used, or a process cannot import what it is to run"
+    """Share the classes out over devices.
+    Raises ValueError if a device cannot be used, or a process cannot import what it is to run"""
     gpus = [f'cuda:{i}' for i in range(torch.cuda.device_count())]
     devices = list(devices) or gpus or [str(images.device)]
     if executor is None:
-        for d in devices: check_device(d)
+        for device in devices: check_device(device)
     distill = partial(distill, ipc=ipc, seed=seed)
+    data = (images, labels, weights)
     n = min(len(devices), len(class_counts(labels)))
-    if n == 1: return distill(*_moved(devices[0], images, labels, weights)).to(images.device)
+    if n == 1: return distill(*_to_device(data, devices[0])).to(images.device)
+
     threads = max(1, (os.cpu_count() or 1)//n) if set(devices) == {'cpu'} else None
-    shared = _moved('cpu', images, labels, weights) # each process maps the same memory
-    own_pool = ProcessPoolExecutor(n, torch.multiprocessing.get_context('spawn')) if executor is None else None
-    with own_pool or nullcontext(executor) as pool:
-        running = [pool.submit(_distill_shard, distill, *shared, d, (i, n), threads) for i, d in enumerate(devices[:n])]
-        try: shards = [r.result() for r in running]
-        except BrokenProcessPool as e:
-            raise ValueError('distill: a process died; what it calls must come from a module that it can import, '
-                             'not from a notebook or a prompt') from e
-    images_syn = torch.cat([s.images for s in shards])
-    labels_syn = torch.cat([s.labels for s in shards])
+    shared = _to_device(data, 'cpu') # all processes map the same memory
+    calls = [(distill, shared, device, (i, n), threads) for i, device in enumerate(devices[:n])]
+    if executor is not None: shards = _run_all(executor, calls)
+    else:
+        with ProcessPoolExecutor(n, torch.multiprocessing.get_context('spawn')) as pool: shards = _run_all(pool, calls)
+    images_syn = torch.cat([shard.images for shard in shards])
+    labels_syn = torch.cat([shard.labels for shard in shards])
     order = labels_syn.argsort(stable=True)
     return replace(shards[0], images=images_syn[order], labels=labels_syn[order]).to(images.device)
