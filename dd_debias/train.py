@@ -1,4 +1,4 @@
-"""Train a network on any set, full or synthetic, and watch aligned images come before conflicting ones.
+"""Train a network on a full or a synthetic set. Bias-aligned images are learnt before bias-conflicting ones.
 
 Docs: https://dd-debias.github.io/dd-debias/train.html.md"""
 
@@ -8,6 +8,9 @@ Docs: https://dd-debias.github.io/dd-debias/train.html.md"""
 __all__ = ['fit', 'init_model', 'optimizer_step', 'stack_models', 'train_classifier', 'check_trainer']
 
 # %% ../nbs/40_train.ipynb #6f37db0a
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,61 +25,82 @@ from .weights import validate_inputs
 
 # %% ../nbs/40_train.ipynb #98a03c3b
 def fit(
-    update, # update(x (n,C,H,W) standardised and augmented, idx (n,) which these are, epoch) -> loss: one step of whatever is trained
+    update:Callable, # one step: update(x (n,C,H,W) standardised and augmented, idx (n,) which, epoch) -> loss ()
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
-    weights:Tensor, # (N,) with 'importance': the chance to be drawn
+    weights:Tensor, # (N,) with 'importance' sampling: probability to be drawn, up to a factor
     *,
-    stats:tuple, # mean (C,) and std (C,) to standardise with
+    stats:tuple[Tensor, Tensor], # mean (C,) and std (C,) to standardise with
     epochs:int,
-    batch:int,
-    lr:float, # what to lower if the loss is no longer a number
-    augment:str='', # one of these for each batch
+    batch:int, # images in a step
+    lr:float, # named in the error when the loss is not finite
+    augment:str='', # operations to draw from, one for each mini-batch, see `batch_augment`; '' for none
     sampling:str='weighted', # see `epoch_batches`
-    generators:tuple=(None,), # one for each network of a stack; of several, update gets x (K,n,C,H,W) and idx (K,n)
-    on_step=None, # called as on_step(epoch, epochs, dict(loss, **state)) after each epoch
-    state:dict={}, # what hooks may look at, such as the network
-):
-    "Passes over a set, in batches. Raises FloatingPointError when the loss is no longer a number"
+    generators:Sequence[torch.Generator|None]=(None,), # one a network of a stack; K > 1: x is (K,n,C,H,W), idx (K,n)
+    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, **state)) after each epoch
+    state:dict[str, Any]|None=None, # given to on_step, such as the network
+)->None:
+    "Pass over a set in mini-batches. Raises FloatingPointError when the loss is no longer finite"
+    def load_batch(idx, aug_seed): # (n,) -> (n,C,H,W)
+        return batch_augment(standardize(images[idx], stats), strategy=augment, seed=aug_seed)
+
     streams = [epoch_batches(weights, epochs=epochs, batch=batch, sampling=sampling, generator=g) for g in generators]
-    for epoch, passes in enumerate(zip(*streams)):
-        for each in zip(*passes):
-            x = [batch_augment(standardize(images[idx], stats), strategy=augment, seed=seed) for idx, seed in each]
-            idx = [idx for idx, _ in each]
-            loss = update(x[0], idx[0], epoch) if len(each) == 1 else update(torch.stack(x), torch.stack(idx), epoch)
+    for epoch, passes in enumerate(zip(*streams, strict=True)): # passes: for each network its batches
+        for batches in zip(*passes, strict=True): # batches: for each network (idx, aug_seed)
+            x = [load_batch(idx, aug_seed) for idx, aug_seed in batches]
+            ids = [idx for idx, _ in batches]
+            stacked = len(batches) > 1
+            loss = update(torch.stack(x), torch.stack(ids), epoch) if stacked else update(x[0], ids[0], epoch)
         if not loss.isfinite():
             raise FloatingPointError(f'the loss is {loss.item()} after epoch {epoch+1}; lower lr (now {lr})')
-        if on_step: on_step(epoch+1, epochs, dict(loss=loss.detach(), **state))
+        if on_step: on_step(epoch+1, epochs, dict(loss=loss.detach(), **(state or {})))
 
 def init_model(
-    net, # net(channels, classes, size) -> nn.Module
+    net:Callable, # net(channels, classes, size) -> nn.Module
     images:Tensor, # (N,C,H,W)
     labels:Tensor, # (N,)
-    stats:tuple, # mean (C,) and std (C,)
+    stats:tuple[Tensor, Tensor], # mean (C,) and std (C,)
 )->Standardized:
-    "An untrained network for these images; `.net` takes them standardised"
-    return Standardized(build_net(net, images, int(labels.max())+1), *stats).to(images.device)
+    "An untrained network that takes images as they are stored; its `.net` takes them standardised"
+    classes = int(labels.max())+1
+    return Standardized(build_net(net, images, classes), *stats).to(images.device)
 
 def optimizer_step(
     opt:torch.optim.Optimizer,
     loss:Tensor, # ()
 )->Tensor: # the loss
-    "One step"
+    "Back-propagate and take one step"
     opt.zero_grad(set_to_none=True)
     loss.backward()
     opt.step()
     return loss
 
-# %% ../nbs/40_train.ipynb #e50044a6
+# %% ../nbs/40_train.ipynb #f1c04eed
 def stack_models(
-    nets:list, # networks of one kind
-)->tuple: # their parameters, name -> (K,...), and forward(x (K,n,C,H,W)) -> (K,n,classes)
-    "Several networks as one. What is done to the parameters is done to theirs, which become views"
-    if any(True for _ in nets[0].buffers()):
-        raise ValueError('seeds: a network with buffers, such as those of batch norm, cannot be stacked; train with one seed at a time')
+    nets:list[nn.Module], # K networks of one architecture
+)->tuple[dict[str, Tensor], Callable]: # their parameters, name -> (K,...), and forward(x (K,n,C,H,W)) -> (K,n,classes)
+    "Stack the parameters of several networks; those of `nets` become views of the stack. Raises ValueError for buffers"
+    if list(nets[0].buffers()):
+        raise ValueError('seeds: a network with buffers, such as those of batch norm, cannot be stacked; '
+                         'train with one seed at a time')
     params, _ = stack_module_state(nets)
-    for name, p in params.items():
-        for net, own in zip(nets, p.detach()): net.get_parameter(name).data = own
-    return params, lambda x: vmap(lambda p, x: functional_call(nets[0], p, (x,)))(params, x)
+    for name, stacked in params.items():
+        for net, own in zip(nets, stacked.detach(), strict=True): # own: a view of the stack
+            net.get_parameter(name).data = own
+
+    def forward_one(own_params, x): # (n,C,H,W) -> (n,classes)
+        return functional_call(nets[0], own_params, (x,))
+
+    def forward(x): # (K,n,C,H,W) -> (K,n,classes)
+        return vmap(forward_one)(params, x)
+
+    return params, forward
+
+# %% ../nbs/40_train.ipynb #e50044a6
+def _one_model(net, bf16): # parameters and forward, as from `stack_models`
+    has_buffers = any(True for _ in net.buffers()) # batch norm computes its statistics over the whole batch
+    def forward(x): # (n,C,H,W) -> (n,classes)
+        return map_chunks(net, x, len(x) if has_buffers else None, graph=True, bf16=bf16)
+    return dict(net.named_parameters()), forward
 
 def train_classifier(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
@@ -84,61 +108,65 @@ def train_classifier(
     weights:Tensor|None=None, # (N,) None: ones
     *,
     seed:int=0,
-    seeds:tuple=(), # of several networks, trained as one stack; the value is then a list of them
-    net=ConvNet, # the network to train, net(channels, classes, size) -> nn.Module
+    seeds:Sequence[int]=(), # of several networks, trained as one stack; the value is then a list of them
+    net:Callable=ConvNet, # the network to train, net(channels, classes, size) -> nn.Module
     epochs:int=1000, # passes over the set; original authors: 1,000 with augmentation, 300 without
     lr:float=.01, # of SGD, original authors; a tenth of it from half-time on
     momentum:float=.9, # of SGD; original authors
     weight_decay:float=5e-4, # of SGD; original authors
     batch:int=256, # images in a step; original authors
-    sampling:str='weighted', # 'weighted': each image once an epoch, its loss times its weight. 'importance': images drawn by weight
+    sampling:str='weighted', # 'weighted': each image once an epoch, weighted loss. 'importance': images drawn by weight
     augment:str='color_crop_cutout_scale_rotate', # one of these for each batch, see `batch_augment`; '' for none
-    stats:tuple|None=None, # mean (C,) and std (C,) to standardise with; None: those of the weighted images
+    stats:tuple[Tensor, Tensor]|None=None, # mean (C,), std (C,) to standardise with; None: those of the weighted images
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
-    on_step=None, # called as on_step(epoch, epochs, dict(loss, net)) after each epoch; of a stack, net is the list
-)->nn.Module: # takes images as they are stored
-    "Plain weighted training by SGD. Raises FloatingPointError when the loss is no longer a number"
+    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net)) after each epoch; stack: net is a list
+)->nn.Module: # takes images as they are stored; with `seeds`, a list of such networks
+    "Plain weighted training by SGD. Raises FloatingPointError when the loss is no longer finite"
     w = validate_inputs(images, labels, weights).float()
-    stats = channel_stats(images, w) if stats is None else stats
+    if stats is None: stats = channel_stats(images, w)
     models, generators = [], []
     for s in seeds or [seed]:
         with seeded(derive_seed(s, 'train')):
             models.append(init_model(net, images, labels, stats))
             generators.append(torch.Generator().set_state(torch.get_rng_state()))
-    if len(models) > 1: params, forward = stack_models([m.net for m in models])
-    else:
-        alone = models[0].net
-        params, whole = dict(alone.named_parameters()), any(True for _ in alone.buffers()) # statistics of a batch are of the whole batch
-        forward = lambda x: map_chunks(alone, x, len(x) if whole else None, graph=True, bf16=bf16)
+    stacked = len(models) > 1
+    params, forward = stack_models([m.net for m in models]) if stacked else _one_model(models[0].net, bf16)
     opt = torch.optim.SGD(params.values(), lr=lr, momentum=momentum, weight_decay=weight_decay)
-    factor = w if sampling == 'weighted' else torch.ones_like(w)
-    def update(x, idx, epoch):
+    loss_weights = w if sampling == 'weighted' else torch.ones_like(w) # (N,)
+
+    def update(x, idx, epoch): # (n,C,H,W), (n,); of a stack (K,n,C,H,W), (K,n)
         for group in opt.param_groups: group['lr'] = lr if epoch < epochs//2 else lr/10
-        losses = F.cross_entropy(forward(x).flatten(0, -2), labels[idx].flatten(), reduction='none').view(idx.shape)
-        return optimizer_step(opt, (factor[idx]*losses).mean(-1).sum())
-    value = models if seeds else models[0]
-    fit(update, images, w, stats=stats, epochs=epochs, batch=batch, lr=lr, augment=augment, sampling=sampling, generators=generators,
-        on_step=on_step, state=dict(net=value))
+        logits = forward(x).flatten(0, -2) # (K*n,classes)
+        losses = F.cross_entropy(logits, labels[idx].flatten(), reduction='none').view(idx.shape)
+        means = (loss_weights[idx]*losses).mean(-1) # (); of a stack (K,), whose networks share no parameters
+        return optimizer_step(opt, means.sum())
+
+    trained:Any = models if seeds else models[0]
+    fit(update, images, w, stats=stats, epochs=epochs, batch=batch, lr=lr, augment=augment, sampling=sampling,
+        generators=generators, on_step=on_step, state=dict(net=trained))
     for m in models: m.eval()
-    return value
+    return trained
 
 # %% ../nbs/40_train.ipynb #8194d1c3
 def check_trainer(
-    train, # train(images, labels, weights=None, *, seed)
+    train:Callable, # train(images, labels, weights=None, *, seed) -> nn.Module
     images:Tensor, # (N,C,H,W) a small set to try it on
-    labels:Tensor,
-):
-    "Raises AssertionError unless `train` repeats itself, leaves the global random state alone, takes no weights for ones, and is blind to samples of weight zero"
+    labels:Tensor, # (N,)
+)->None:
+    "Raises AssertionError unless `train` is reproducible, keeps torch's random state, ignores samples of weight zero"
+    def outputs(weights, seed=1): # (N,classes)
+        return train(images, labels, weights, seed=seed)(images)
+
     before = torch.get_rng_state()
-    out = lambda x, w, seed=1: train(x, labels, w, seed=seed)(images)
-    plain = out(images, None)
+    plain = outputs(None)
     assert plain.shape[0] == len(images), 'the model must take images as they are stored and give a row for each'
-    assert plain.equal(out(images, None)), 'the same seed must give the same model'
-    assert not plain.equal(out(images, None, seed=2)), 'another seed must give another model'
+    assert plain.equal(outputs(None)), 'the same seed must give the same model'
+    assert not plain.equal(outputs(None, seed=2)), 'another seed must give another model'
     w = torch.ones(len(labels), device=labels.device)
-    assert plain.equal(out(images, w)), 'weights=None must equal all ones, bit for bit'
+    assert plain.equal(outputs(w)), 'weights=None must equal all ones, bit for bit'
     w[::5] = 0
-    spoiled = images.clone()
-    spoiled[::5] = 255-spoiled[::5]
-    assert out(images, w).equal(out(spoiled, w)), 'a sample of weight zero must change nothing'
+    inverted = images.clone()
+    inverted[::5] = 255-inverted[::5]
+    of_inverted = train(inverted, labels, w, seed=1)(images)
+    assert outputs(w).equal(of_inverted), 'a sample of weight zero must change nothing'
     assert torch.get_rng_state().equal(before), 'the global random state must be left as it was; use seeded'
