@@ -1,4 +1,4 @@
-"""Two encoders, for the object and for the bias; once they are apart, each object is shown with the bias of another image.
+"""Two encoders, one for the object and one for the bias; later each object is shown with another image's bias.
 
 Docs: https://dd-debias.github.io/dd-debias/dfa.html.md"""
 
@@ -108,9 +108,7 @@ def train_dfa(
     w = validate_inputs(images, labels, weights).float()
     if stats is None: stats = channel_stats(images, w)
     with seeded(derive_seed(seed, 'dfa')):
-        intrinsic = init_model(net, images, labels, stats)
-        bias = init_model(net, images, labels, stats)
-        model = DisentangledNet(intrinsic, bias)
+        model = DisentangledNet(init_model(net, images, labels, stats), init_model(net, images, labels, stats))
         opt = torch.optim.Adam(model.parameters(), lr=lr)
         difficulty = RelativeDifficulty(labels, decay=decay)
 

@@ -66,18 +66,19 @@ def accuracy(
     for c in test.labels.unique().tolist(): row[f'class_{c}'] = percent(test.labels == c)
     return row
 
-# %% ../nbs/41_evaluate.ipynb #788d38ea
+# %% ../nbs/41_evaluate.ipynb #a146aa40
 def should_stack(
     train:Callable, # a trainer
     images:Tensor, # (N,C,H,W)
 )->bool:
-    "Whether to train networks as a stack: small ones on a GPU. On a CPU one by one is faster (`benchmarks/evaluation.py`)"
+    "Whether to train as a stack: small networks on a GPU. A CPU is faster one by one (`benchmarks/evaluation.py`)"
     if not images.is_cuda or not accepted_kwargs(train, 'seeds'): return False
     net = inspect.signature(train).parameters['net'].default
     channels, size = images.shape[1:3]
     parameters = sum(p.numel() for p in net(channels, 10, size).parameters())
     return parameters < 2e6 # our guess, not measured
 
+# %% ../nbs/41_evaluate.ipynb #1711554c
 def evaluate(
     data:BiasedDataset|Distilled, # images and labels to train on
     test:BiasedDataset,

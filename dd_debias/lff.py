@@ -117,7 +117,7 @@ def weigh_lff(
     *,
     seed:int=0,
     net:Callable=ConvNet, # both networks, see `train_lff`
-    epochs:int=2, # passes over the set: some hundred steps; later both networks have memorised it (ours, the figure above)
+    epochs:int=2, # passes over the set: some hundred steps, before both networks memorise it (ours, the figure above)
     lr:float=.001, # of Adam
     batch:int=256, # images in a step
     on_step:Callable|None=None, # passed to `train_lff`
