@@ -78,7 +78,7 @@ def train_groupdro(
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net, q, groups)) after each epoch
 )->nn.Module: # takes images as they are stored
-    "Group distributionally robust optimisation (Sagawa et al., 2020). Raises FloatingPointError when the loss is not finite"
+    "Group distributionally robust optimisation (Sagawa et al., 2020). Raises FloatingPointError for a loss not finite"
     w = validate_inputs(images, labels, weights).float()
     if bias.shape != labels.shape:
         raise ValueError(f'bias must be one number per sample, shape {tuple(labels.shape)}, got {tuple(bias.shape)}')
@@ -130,7 +130,7 @@ def train_clusterdro(
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     on_step:Callable|None=None, # called as for `train_groupdro`
 )->nn.Module: # takes images as they are stored
-    "GroupDRO on clusters, as GEORGE (Sohoni et al., 2020) on other features. Raises FloatingPointError as `train_groupdro`"
+    "GroupDRO on clusters, as GEORGE (Sohoni et al., 2020) on other features. Raises FloatingPointError as GroupDRO"
     w = validate_inputs(images, labels, weights)
     present = w > 0 # (N,)
     images = images[present]

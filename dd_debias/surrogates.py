@@ -26,7 +26,7 @@ from .selecmix import train_selecmix
 from .weights import validate_inputs
 
 # %% ../nbs/46_surrogates.ipynb #80ab3a6f
-distill_dm_surrogate = partial(distill_dm, surrogate=train_dfa) # with its intrinsic embedding (paper, section 6, Table 5)
+distill_dm_surrogate = partial(distill_dm, surrogate=train_dfa) # its intrinsic embedding (paper, section 6, Table 5)
 
 # %% ../nbs/46_surrogates.ipynb #c7ab2707
 def trainer_experts(
