@@ -1,4 +1,4 @@
-"""Two encoders, one for the object and one for the shortcut. Once they are apart, every image's object can be shown with any other image's shortcut.
+"""Two encoders, one for the object and one for the bias; later each object is shown with another image's bias.
 
 Docs: https://dd-debias.github.io/dd-debias/dfa.html.md"""
 
@@ -8,7 +8,8 @@ Docs: https://dd-debias.github.io/dd-debias/dfa.html.md"""
 __all__ = ['DisentangledNet', 'dfa_loss', 'train_dfa']
 
 # %% ../nbs/43_dfa.ipynb #ac3ce945
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,25 +24,31 @@ from .weights import validate_inputs
 
 # %% ../nbs/43_dfa.ipynb #b2c78c1e
 class DisentangledNet(nn.Module):
-    "An intrinsic and a bias network, and a head for each that sees the embeddings of both; takes images as they are stored"
+    "An intrinsic and a bias network, each with a head that classifies both embeddings; takes images as they are stored"
+    intrinsic:Any # its .net has .embed and .head
+    bias:Any # the same
+
     def __init__(self,
         intrinsic:nn.Module, # from `init_model`: .net.embed and .net.head
         bias:nn.Module, # the same
     ):
         super().__init__()
-        self.intrinsic, self.bias = intrinsic, bias
-        for side in (intrinsic, bias):
+        self.intrinsic = intrinsic
+        self.bias = bias
+        for side in (self.intrinsic, self.bias):
             old = side.net.head
             side.net.head = nn.Linear(2*old.in_features, old.out_features).to(old.weight.device)
 
     @property
-    def net(self)->nn.Module:
+    def net(self)->Any:
         "The intrinsic network; `.net.embed` takes standardised images, as that of any other trainer's model"
         return self.intrinsic.net
 
     def forward(self, images:Tensor)->Tensor: # (N,classes)
         x = standardize(images, (self.intrinsic.mean, self.intrinsic.std))
-        return self.net.head(torch.cat([self.net.embed(x), self.bias.net.embed(x)], 1))
+        z = self.net.embed(x) # (N,D)
+        b = self.bias.net.embed(x) # (N,D)
+        return self.net.head(torch.cat([z, b], 1))
 
 # %% ../nbs/43_dfa.ipynb #819db748
 def dfa_loss(
@@ -50,25 +57,31 @@ def dfa_loss(
     b:Tensor, # (n,D) bias embeddings
     labels:Tensor, # (n,)
     idx:Tensor, # (n,) which samples these are
-    difficulty:RelativeDifficulty, # takes note of their losses
+    difficulty:RelativeDifficulty, # is updated with their losses
     partner:Tensor|None=None, # (n,) whose bias embedding each is shown with; None: only its own
     *,
     bias_factor:float, # of the bias head's losses
     swap_factor:float=1., # of the losses with a partner
     q:float=.7, # of the generalised cross-entropy
 )->Tensor: # (n,)
-    "Both heads' losses, and these again in front of other shortcuts (Lee et al., 2021, equations 2 to 4)"
-    plain = partial(F.cross_entropy, reduction='none')
-    intrinsic, bias = model.intrinsic.net.head, model.bias.net.head
+    "The losses of both heads, with a sample's own bias embedding and a partner's (Lee et al., 2021, equations 2 to 4)"
+    intrinsic_head = model.intrinsic.net.head
+    bias_head = model.bias.net.head
     with torch.no_grad():
-        both = torch.cat([z, b], 1)
-        difficulty.update(idx, plain(bias(both), labels), plain(intrinsic(both), labels))
-    harder = difficulty.weights(idx)
-    def before(b, labels_of_b):
-        said, also = intrinsic(torch.cat([z, b.detach()], 1)), bias(torch.cat([z.detach(), b], 1))
-        return harder*plain(said, labels)+bias_factor*gce_loss(also, labels_of_b, q=q)
-    loss = before(b, labels)
-    return loss if partner is None else loss+swap_factor*before(b[partner], labels[partner])
+        both = torch.cat([z, b], 1) # (n,2D)
+        loss_b = F.cross_entropy(bias_head(both), labels, reduction='none') # (n,)
+        loss_z = F.cross_entropy(intrinsic_head(both), labels, reduction='none') # (n,)
+        difficulty.update(idx, loss_b, loss_z)
+    h = difficulty.weights(idx) # (n,)
+
+    def both_losses(shown_b, labels_b): # (n,D), (n,) -> (n,)
+        out_z = intrinsic_head(torch.cat([z, shown_b.detach()], 1)) # (n,C), no gradient to the bias encoder
+        out_b = bias_head(torch.cat([z.detach(), shown_b], 1)) # (n,C), no gradient to the intrinsic encoder
+        return h*F.cross_entropy(out_z, labels, reduction='none')+bias_factor*gce_loss(out_b, labels_b, q=q)
+
+    loss = both_losses(b, labels)
+    if partner is None: return loss
+    return loss+swap_factor*both_losses(b[partner], labels[partner])
 
 # %% ../nbs/43_dfa.ipynb #0935cc69
 def train_dfa(
@@ -77,32 +90,38 @@ def train_dfa(
     weights:Tensor|None=None, # (N,) each sample's factor in the loss; None: ones
     *,
     seed:int=0,
-    net=ConvNet, # both networks, net(channels, classes, size) with .embed and a linear .head
+    net:Callable=ConvNet, # both networks, net(channels, classes, size) with .embed and a linear .head
     epochs:int=100, # passes over the set; original authors: 50,000 steps of 256 on CMNIST, which is 230
     swap_from:float=.2, # share of the epochs before embeddings are swapped; original authors: 10,000 of 50,000 steps
     lr:float=.001, # of Adam; original authors: .01 on CMNIST, for an MLP; .0005 to .001 on C-CIFAR10
-    batch:int=256, # original authors
+    batch:int=256, # images in a step; original authors
     bias_factor:float=10., # of the bias head's losses; original authors: 10 on CMNIST, 1 or 5 on C-CIFAR10
     swap_factor:float=1., # of the losses after swapping; original authors
     q:float=.7, # of the generalised cross-entropy; original authors
     decay:float=.7, # of the averages of losses; original authors
     augment:str='', # one of these for each batch, see `batch_augment`; '' for none
-    stats:tuple|None=None, # mean (C,) and std (C,) to standardise with; None: those of the weighted images
+    stats:tuple[Tensor, Tensor]|None=None, # mean (C,), std (C,) to standardise with; None: those of the weighted images
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
-    on_step=None, # called as on_step(epoch, epochs, dict(loss, net, difficulty)) after each epoch
+    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net, difficulty)) after each epoch
 )->DisentangledNet: # takes images as they are stored; .net.embed gives the intrinsic embedding of standardised ones
-    "Disentangled feature augmentation (Lee et al., 2021). Raises FloatingPointError when the loss is no longer a number"
+    "Disentangled feature augmentation (Lee et al., 2021). Raises FloatingPointError when the loss is no longer finite"
     w = validate_inputs(images, labels, weights).float()
-    stats = channel_stats(images, w) if stats is None else stats
+    if stats is None: stats = channel_stats(images, w)
     with seeded(derive_seed(seed, 'dfa')):
-        model = DisentangledNet(*(init_model(net, images, labels, stats) for _ in range(2)))
+        model = DisentangledNet(init_model(net, images, labels, stats), init_model(net, images, labels, stats))
         opt = torch.optim.Adam(model.parameters(), lr=lr)
         difficulty = RelativeDifficulty(labels, decay=decay)
-        def update(x, idx, epoch):
-            with autocast_bf16(x.device, bf16): z, b = model.intrinsic.net.embed(x).float(), model.bias.net.embed(x).float()
-            partner = torch.randperm(len(idx)).to(idx) if epoch >= swap_from*epochs else None
-            losses = dfa_loss(model, z, b, labels[idx], idx, difficulty, partner, bias_factor=bias_factor, swap_factor=swap_factor, q=q)
+
+        def update(x, idx, epoch): # (n,C,H,W), (n,)
+            with autocast_bf16(x.device, bf16):
+                z = model.intrinsic.net.embed(x).float() # (n,D)
+                b = model.bias.net.embed(x).float() # (n,D)
+            partner = None
+            if epoch >= swap_from*epochs: partner = torch.randperm(len(idx)).to(idx)
+            losses = dfa_loss(model, z, b, labels[idx], idx, difficulty, partner,
+                              bias_factor=bias_factor, swap_factor=swap_factor, q=q)
             return optimizer_step(opt, (w[idx]*losses).mean())
+
         fit(update, images, w, stats=stats, epochs=epochs, batch=batch, lr=lr, augment=augment, on_step=on_step,
             state=dict(net=model, difficulty=difficulty))
     return model.eval()

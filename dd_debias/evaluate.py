@@ -1,4 +1,4 @@
-"""One number hides a shortcut. What else to ask of a synthetic set, and how sure to be of the answer.
+"""Accuracy by group, confidence intervals, conflicting images counted in the set, amplification, other architectures.
 
 Docs: https://dd-debias.github.io/dd-debias/evaluate.html.md"""
 
@@ -11,7 +11,7 @@ __all__ = ['group_accuracy', 'accuracy', 'should_stack', 'evaluate', 'confidence
 # %% ../nbs/41_evaluate.ipynb #c8c5a0c4
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import pandas as pd
@@ -32,9 +32,14 @@ def group_accuracy(
 )->Tensor: # (classes, biases) percent, NaN where there is no image
     "Accuracy in each group of label and bias"
     assert test.bias is not None, 'test: its bias is unknown, so it has no groups'
-    shape = int(test.labels.max())+1, int(test.bias.max())+1
-    def count(x): return x.new_zeros(shape).index_put((test.labels, test.bias), x, accumulate=True)
-    return 100*count(right.double())/count(torch.ones_like(right, dtype=torch.float64))
+    group = (test.labels, test.bias)
+    shape = [int(part.max())+1 for part in group] # classes, biases
+    def sum_by_group(x): # (N,) -> (classes, biases)
+        return x.new_zeros(shape).index_put(group, x, accumulate=True)
+
+    correct = sum_by_group(right.double())
+    total = sum_by_group(torch.ones_like(right, dtype=torch.float64))
+    return 100*correct/total
 
 def accuracy(
     model:nn.Module, # images as stored -> (N,classes)
@@ -42,30 +47,38 @@ def accuracy(
     *,
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
 )->dict[str, float]: # column -> percent
-    "Accuracy on a test set; if its bias is known, also on the aligned and conflicting parts, in the worst group, and the spread over the groups of a class (DEO)"
-    right = map_chunks(model, test.images, bf16=bf16).argmax(1) == test.labels
+    "Accuracy on a test set; by class; if its bias is known, also on both parts, in the worst group, and the DEO"
+    right = map_chunks(model, test.images, bf16=bf16).argmax(1) == test.labels # (N,)
     def percent(where): return 100*right[where].float().mean().item()
 
     row = dict(all=percent(slice(None)))
     if test.bias is not None:
-        groups = group_accuracy(right, test) # (classes, biases)
-        best = groups.nan_to_num(-torch.inf).amax(1)
-        worst = groups.nan_to_num(torch.inf).amin(1)
-        spread = (best-worst)[best >= worst] # of the classes that have images
-        row |= dict(aligned=percent(test.aligned), conflicting=percent(~test.aligned), worst_group=worst.min().item(),
-                    deo_max=spread.max().item(), deo_mean=spread.mean().item())
-    return row | {f'class_{c}': percent(test.labels == c) for c in test.labels.unique().tolist()}
+        groups = group_accuracy(right, test) # (classes, biases), NaN where there is no image
+        best = groups.nan_to_num(-torch.inf).amax(1) # (classes,)
+        worst = groups.nan_to_num(torch.inf).amin(1) # (classes,)
+        has_images = best >= worst # (classes,)
+        spread = (best-worst)[has_images]
+        row['aligned'] = percent(test.aligned)
+        row['conflicting'] = percent(~test.aligned)
+        row['worst_group'] = worst.min().item()
+        row['deo_max'] = spread.max().item()
+        row['deo_mean'] = spread.mean().item()
+    for c in test.labels.unique().tolist(): row[f'class_{c}'] = percent(test.labels == c)
+    return row
 
+# %% ../nbs/41_evaluate.ipynb #a146aa40
 def should_stack(
     train:Callable, # a trainer
     images:Tensor, # (N,C,H,W)
 )->bool:
-    "Whether to train networks as a stack: on a GPU, if they are small (our guess, not measured). On a CPU one after the other is faster (`benchmarks/evaluation.py`)"
+    "Whether to train as a stack: small networks on a GPU. A CPU is faster one by one (`benchmarks/evaluation.py`)"
     if not images.is_cuda or not accepted_kwargs(train, 'seeds'): return False
     net = inspect.signature(train).parameters['net'].default
     channels, size = images.shape[1:3]
-    return sum(p.numel() for p in net(channels, 10, size).parameters()) < 2e6
+    parameters = sum(p.numel() for p in net(channels, 10, size).parameters())
+    return parameters < 2e6 # our guess, not measured
 
+# %% ../nbs/41_evaluate.ipynb #1711554c
 def evaluate(
     data:BiasedDataset|Distilled, # images and labels to train on
     test:BiasedDataset,
@@ -73,7 +86,7 @@ def evaluate(
     train:Callable=train_classifier, # a trainer; make variants of it with functools.partial
     networks:int=5, # networks to train and test; original authors: 5 to 20
     seed:int=0,
-    stacked:bool|None=None, # train all networks as one stack, if the trainer takes `seeds`; None: where `should_stack` says so
+    stacked:bool|None=None, # train all networks as one stack, if the trainer takes `seeds`; None: see `should_stack`
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     on_step:Callable|None=None, # called as on_step(network, networks, row) after each network
 )->pd.DataFrame: # one row a network, columns as from `accuracy`, in percent
@@ -82,20 +95,25 @@ def evaluate(
     if images.device != test.images.device:
         raise ValueError(f'data is on {images.device} and test on {test.images.device}; move one with .to')
     if stacked and not accepted_kwargs(train, 'seeds'):
-        raise ValueError(f"stacked: {getattr(train, 'func', train).__name__} trains one network at a time; leave it out")
+        name = getattr(train, 'func', train).__name__
+        raise ValueError(f'stacked: {name} trains one network at a time; leave it out')
     if stacked is None: stacked = should_stack(train, images)
-    fixed = getattr(train, 'keywords', {}) # what the caller fixed stays
-    wanted = getattr(data, 'training', {}) | dict(bf16=bf16)
-    options = {name: wanted[name] for name in accepted_kwargs(train, *wanted) if name not in fixed}
+    chosen = getattr(train, 'keywords', {}) # what a partial has fixed stays
+    offered = getattr(data, 'training', {}) | dict(bf16=bf16) # a synthetic set says how to train on it
+    options = {name: offered[name] for name in accepted_kwargs(train, *offered) if name not in chosen}
     options |= oracle_kwargs(train, data)
-
     seeds = [derive_seed(seed, 'network', i) for i in range(networks)]
-    if stacked: models = train(images, labels, seeds=seeds, **options)
-    else: models = (train(images, labels, seed=s, **options) for s in seeds)
-    rows = []
-    for model in models:
-        rows.append(accuracy(model, test, bf16=bf16))
-        if on_step: on_step(len(rows), networks, rows[-1])
+
+    def trained_networks()->Iterator[nn.Module]:
+        if stacked: yield from train(images, labels, seeds=seeds, **options)
+        else:
+            for s in seeds: yield train(images, labels, seed=s, **options)
+
+    rows:list[dict[str, float]] = []
+    for model in trained_networks():
+        row = accuracy(model, test, bf16=bf16)
+        rows.append(row)
+        if on_step: on_step(len(rows), networks, row)
     return pd.DataFrame(rows).rename_axis('network')
 
 # %% ../nbs/41_evaluate.ipynb #ff5cdc98
@@ -105,34 +123,42 @@ def confidence_interval(
 )->pd.DataFrame: # a row for each column of theirs: mean, std (over all networks), low, high, seeds, networks
     "Mean, standard deviation and confidence interval: over seeds, or of a single one over networks"
     if not scores: raise ValueError('scores: give the result of evaluate, one for each seed')
-    every, means = pd.concat(scores), pd.DataFrame([s.mean() for s in scores])
-    units = means if len(scores) > 1 else every
-    reach = stats.t.ppf((1+level)/2, len(units)-1)*units.std(ddof=1)/math.sqrt(len(units))
-    return pd.DataFrame(dict(mean=means.mean(), std=every.std(ddof=0), low=means.mean()-reach, high=means.mean()+reach,
-                             seeds=len(scores), networks=len(every)))
+    by_network = pd.concat(scores)
+    by_seed = pd.DataFrame([s.mean() for s in scores])
+    units = by_seed if len(scores) > 1 else by_network # what the interval is over
+    n = len(units)
+    quantile = stats.t.ppf((1+level)/2, n-1)
+    margin = quantile*units.std(ddof=1)/math.sqrt(n)
+    mean = by_seed.mean()
+    return pd.DataFrame(dict(mean=mean, std=by_network.std(ddof=0), low=mean-margin, high=mean+margin,
+                             seeds=len(scores), networks=len(by_network)))
 
 # %% ../nbs/41_evaluate.ipynb #a83fe9a4
 def train_bias_classifier(
     test:BiasedDataset, # bias known, and independent of the label
     *,
     seed:int=0,
-    net=partial(ConvNet, width=16), # net(channels, classes, size); with the next two, our choice
+    net:Callable=partial(ConvNet, width=16), # net(channels, classes, size); with the next two, our choice
     steps:int=300, # of its training
     batch:int=64, # images in a step
-)->tuple: # the reader, and the percentage of the images kept from it that it reads right
-    "Teach a network the bias of every second test image"
-    if test.bias is None: raise ValueError('test: its bias is unknown, so nobody can be taught it')
-    taught, kept = test[::2], test[1::2]
-    reader = train_classifier(taught.images, taught.bias, seed=seed, net=net, epochs=math.ceil(steps*batch/len(taught)), batch=batch, augment='')
-    return reader, accuracy(reader, BiasedDataset(kept.images, kept.bias))['all']
+)->tuple[nn.Module, float]: # the bias classifier, and its accuracy on the held-out images in percent
+    "Train a network to classify the bias, on every second test image"
+    if test.bias is None: raise ValueError('test: its bias is unknown, so no network can be trained to classify it')
+    images = test.images[::2] # (n,C,H,W)
+    bias = test.bias[::2] # (n,)
+    held_out = BiasedDataset(test.images[1::2], test.bias[1::2]) # the bias in place of the label
+    epochs = math.ceil(steps*batch/len(images))
+    reader = train_classifier(images, bias, seed=seed, net=net, epochs=epochs, batch=batch, augment='')
+    return reader, accuracy(reader, held_out)['all']
 
 def conflict_rate(
-    data, # a Distilled or a BiasedDataset: images and labels
+    data:BiasedDataset|Distilled,
     reader:nn.Module, # from `train_bias_classifier`
 )->float: # in [0,1]; an unbiased set of C classes has 1-1/C
-    "The share of images that show another class's bias"
+    "The share of images that show the bias of another class"
     images, labels = data.xy
-    return (map_chunks(reader, images).argmax(1) != labels).float().mean().item()
+    shown = map_chunks(reader, images).argmax(1) # (N,)
+    return (shown != labels).float().mean().item()
 
 # %% ../nbs/41_evaluate.ipynb #3a2c397a
 def bias_amplification(
@@ -143,20 +169,24 @@ def bias_amplification(
     *,
     value:str='all', # a column
 )->pd.Series: # in points: gap, whole_gap, amplification
-    "How many points the bias costs after distilling, before it, and by how much distilling has made that worse (paper, section 3)"
-    gap, whole = (u[value].mean()-b[value].mean() for u, b in ((unbiased, biased), (whole_unbiased, whole_biased)))
-    return pd.Series(dict(gap=gap, whole_gap=whole, amplification=gap-whole))
+    "How many points the bias costs after distilling and before it, and the difference (paper, section 3)"
+    gap = unbiased[value].mean()-biased[value].mean()
+    whole_gap = whole_unbiased[value].mean()-whole_biased[value].mean()
+    return pd.Series(dict(gap=gap, whole_gap=whole_gap, amplification=gap-whole_gap))
 
 # %% ../nbs/41_evaluate.ipynb #b12ca5d2
 def evaluate_across(
-    data, # a BiasedDataset or a Distilled
+    data:BiasedDataset|Distilled,
     test:BiasedDataset,
     *,
-    nets:tuple=(ConvNet, MLP, LeNet, AlexNet, VGG11, ResNet18), # net(channels, classes, size)
-    train=train_classifier, # a trainer that takes `net`
+    nets:Sequence[Callable]=(ConvNet, MLP, LeNet, AlexNet, VGG11, ResNet18), # net(channels, classes, size)
+    train:Callable=train_classifier, # a trainer that takes `net`
     networks:int=1, # of each
     seed:int=0,
 )->pd.DataFrame: # rows as from `evaluate`, by net and network
-    "Judge by networks of other architectures"
-    name = lambda net: getattr(net, 'func', net).__name__
-    return pd.concat({name(net): evaluate(data, test, train=partial(train, net=net), networks=networks, seed=seed) for net in nets}, names=['net'])
+    "Evaluate with networks of other architectures"
+    scores = {}
+    for net in nets:
+        name = getattr(net, 'func', net).__name__ # of a partial, that of its function
+        scores[name] = evaluate(data, test, train=partial(train, net=net), networks=networks, seed=seed)
+    return pd.concat(scores, names=['net'])

@@ -1,4 +1,4 @@
-"""Two ways to train without the shortcut that need no second network: draw images by weight, or listen to the group that is served worst.
+"""Two ways to debias training without a second network: draw images by weight, or minimise the worst group's loss.
 
 Docs: https://dd-debias.github.io/dd-debias/groupdro.html.md"""
 
@@ -8,6 +8,8 @@ Docs: https://dd-debias.github.io/dd-debias/groupdro.html.md"""
 __all__ = ['train_reweighted', 'update_group_weights', 'train_groupdro', 'train_clusterdro']
 
 # %% ../nbs/45_groupdro.ipynb #a7564325
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,33 +27,35 @@ from .weights import validate_inputs
 def train_reweighted(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
-    weights:Tensor|None=None, # (N,) times these; None: ones
+    weights:Tensor|None=None, # (N,) factors on those from `weigh`; None: ones
     *,
     seed:int=0,
-    weigh=weigh_kde, # weigh(images, labels, *, seed)
-    net=ConvNet, # net(channels, classes, size)
+    weigh:Callable=weigh_kde, # weigh(images, labels, *, seed)
+    net:Callable=ConvNet, # net(channels, classes, size)
     epochs:int=1000, # as many images are drawn in each as there are; with the next two, as `train_classifier`
     lr:float=.01, # of SGD
     batch:int=256, # images in a step
     augment:str='color_crop_cutout_scale_rotate', # one of these for each batch, see `batch_augment`; '' for none
-    stats:tuple|None=None, # mean (C,) and std (C,) to standardise with; None: those of the weighted images
+    stats:tuple[Tensor, Tensor]|None=None, # mean (C,), std (C,) to standardise with; None: those of the weighted images
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
-    on_step=None, # called as on_step(epoch, epochs, dict(loss, net)) after each epoch
+    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net)) after each epoch
 )->nn.Module: # takes images as they are stored
-    "`train_classifier` on images drawn by weight. Raises FloatingPointError when the loss is no longer a number"
+    "`train_classifier` on images drawn by weight. Raises FloatingPointError when the loss is no longer finite"
     w = validate_inputs(images, labels, weights)
-    there = w > 0
-    images, labels = images[there], labels[there]
-    return train_classifier(images, labels, w[there]*weigh(images, labels, seed=seed), seed=seed, sampling='importance', net=net, epochs=epochs,
+    present = w > 0 # (N,)
+    images = images[present]
+    labels = labels[present]
+    draw_weights = w[present]*weigh(images, labels, seed=seed)
+    return train_classifier(images, labels, draw_weights, seed=seed, sampling='importance', net=net, epochs=epochs,
                             lr=lr, batch=batch, augment=augment, stats=stats, bf16=bf16, on_step=on_step)
 
 # %% ../nbs/45_groupdro.ipynb #93326ea2
 def update_group_weights(
     q:Tensor, # (G,) sums to one
     losses:Tensor, # (G,) 0 for a group that is not in the batch
-    rate:float,
+    rate:float, # the step size, eta in the formula
 )->Tensor: # (G,) sums to one
-    "More say for the groups whose loss is large (Sagawa et al., 2020, algorithm 1)"
+    "Raise the weights of groups whose loss is large (Sagawa et al., 2020, algorithm 1)"
     q = q*(rate*losses).exp()
     return q/q.sum()
 
@@ -61,39 +65,48 @@ def train_groupdro(
     labels:Tensor, # (N,) 0..C-1
     weights:Tensor|None=None, # (N,) how often each is drawn, among its group; None: ones
     *,
-    bias:Tensor, # (N,) the group within the class: the true bias, or a cluster. A trainer that names `bias` is an oracle, and is given it
+    bias:Tensor, # (N,) group within the class: the true bias, or a cluster. A trainer that names `bias` is an oracle
     seed:int=0,
-    net=ConvNet, # net(channels, classes, size)
-    rate:float=.01, # of leaning to groups with a large loss; original authors
+    net:Callable=ConvNet, # net(channels, classes, size)
+    rate:float=.01, # step size of the group weights; original authors
     epochs:int=100, # as many images are drawn in each as there are
     lr:float=.001, # of Adam, as in LfF; original authors: SGD, for a pretrained ResNet
     weight_decay:float=0.,
-    batch:int=256, # images in a step, the same number of each group, but for chance; original authors: 128
+    batch:int=256, # images in a step, in expectation equally many of each group; original authors: 128
     augment:str='', # one of these for each batch, see `batch_augment`; '' for none
-    stats:tuple|None=None, # mean (C,) and std (C,) to standardise with; None: those of the weighted images
+    stats:tuple[Tensor, Tensor]|None=None, # mean (C,), std (C,) to standardise with; None: those of the weighted images
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
-    on_step=None, # called as on_step(epoch, epochs, dict(loss, net, q, groups)) after each epoch
+    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net, q, groups)) after each epoch
 )->nn.Module: # takes images as they are stored
-    "Group distributionally robust optimisation (Sagawa et al., 2020). Raises FloatingPointError when the loss is no longer a number"
+    "Group distributionally robust optimisation (Sagawa et al., 2020). Raises FloatingPointError for a loss not finite"
     w = validate_inputs(images, labels, weights).float()
-    if bias.shape != labels.shape: raise ValueError(f'bias must be one number per sample, shape {tuple(labels.shape)}, got {tuple(bias.shape)}')
-    stats = channel_stats(images, w) if stats is None else stats
-    there = w > 0
-    groups, member = torch.stack([labels, bias.to(labels)], 1)[there].unique(dim=0, return_inverse=True)
-    group = torch.zeros_like(labels).masked_scatter(there, member)
-    total = lambda idx, x: x.new_zeros(len(groups)).index_add(0, group[idx], x)
-    evenly = w/total(slice(None), w)[group]
+    if bias.shape != labels.shape:
+        raise ValueError(f'bias must be one number per sample, shape {tuple(labels.shape)}, got {tuple(bias.shape)}')
+    if stats is None: stats = channel_stats(images, w)
+    present = w > 0 # (N,)
+    pairs = torch.stack([labels, bias.to(labels)], 1) # (N,2)
+    groups, group_present = pairs[present].unique(dim=0, return_inverse=True) # (G,2), (n,)
+    group = torch.zeros_like(labels).masked_scatter(present, group_present) # (N,)
+
+    def sum_by_group(idx, x): # (n,), (n,) -> (G,)
+        return x.new_zeros(len(groups)).index_add(0, group[idx], x)
+
+    draw_weights = w/sum_by_group(slice(None), w)[group] # (N,) with the same sum in each group
     q = torch.full((len(groups),), 1/len(groups), device=images.device)
     with seeded(derive_seed(seed, 'groupdro')):
         model = init_model(net, images, labels, stats)
         opt = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
-        def update(x, idx, epoch):
-            with autocast_bf16(x.device, bf16): out = model.net(x).float()
-            losses = total(idx, F.cross_entropy(out, labels[idx], reduction='none'))/total(idx, torch.ones_like(idx, dtype=out.dtype)).clamp_min(1)
-            q.copy_(update_group_weights(q, losses.detach(), rate))
-            return optimizer_step(opt, q@losses)
-        fit(update, images, evenly, stats=stats, epochs=epochs, batch=batch, lr=lr, augment=augment, sampling='importance', on_step=on_step,
-            state=dict(net=model, q=q, groups=groups))
+
+        def update(x, idx, epoch): # (n,C,H,W), (n,)
+            with autocast_bf16(x.device, bf16): out = model.net(x).float() # (n,classes)
+            losses = F.cross_entropy(out, labels[idx], reduction='none') # (n,)
+            counts = sum_by_group(idx, torch.ones_like(losses)) # (G,)
+            group_losses = sum_by_group(idx, losses)/counts.clamp_min(1) # (G,)
+            q.copy_(update_group_weights(q, group_losses.detach(), rate))
+            return optimizer_step(opt, q@group_losses)
+
+        fit(update, images, draw_weights, stats=stats, epochs=epochs, batch=batch, lr=lr, augment=augment,
+            sampling='importance', on_step=on_step, state=dict(net=model, q=q, groups=groups))
     return model.eval()
 
 # %% ../nbs/45_groupdro.ipynb #655faafc
@@ -103,8 +116,8 @@ def train_clusterdro(
     weights:Tensor|None=None, # (N,) as for `train_groupdro`
     *,
     seed:int=0,
-    net=ConvNet, # net(channels, classes, size)
-    encoder=GlanceEncoder, # the network whose features are clustered, see `train_encoder`
+    net:Callable=ConvNet, # net(channels, classes, size)
+    encoder:Callable=GlanceEncoder, # the network whose features are clustered, see `train_encoder`
     encoder_steps:int|None=None, # its training steps; None: eight passes over the images, at least 30
     eps:float=.3, # see `find_clusters`
     min_cluster_size:int=5, # images of a cluster; what is in smaller ones is one group, of each class
@@ -113,17 +126,20 @@ def train_clusterdro(
     lr:float=.001,
     batch:int=256,
     augment:str='', # one of these for each batch, see `batch_augment`; '' for none
-    stats:tuple|None=None, # mean (C,) and std (C,) to standardise with; None: those of the weighted images
+    stats:tuple[Tensor, Tensor]|None=None, # mean (C,), std (C,) to standardise with; None: those of the weighted images
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
-    on_step=None, # called as for `train_groupdro`
+    on_step:Callable|None=None, # called as for `train_groupdro`
 )->nn.Module: # takes images as they are stored
-    "GroupDRO with clusters for groups, as GEORGE (Sohoni et al., 2020) does with other features. Raises FloatingPointError when the loss is no longer a number"
+    "GroupDRO on clusters, as GEORGE (Sohoni et al., 2020) on other features. Raises FloatingPointError as GroupDRO"
     w = validate_inputs(images, labels, weights)
-    there = w > 0
-    images, labels, w = images[there], labels[there], w[there]
+    present = w > 0 # (N,)
+    images = images[present]
+    labels = labels[present]
     bias_encoder = train_encoder(images, labels, seed=seed, net=encoder, steps=encoder_steps)
-    found = find_clusters(embed(bias_encoder, images), labels, eps=eps)
-    _, cell, sizes = torch.stack([labels, found], 1).unique(dim=0, return_inverse=True, return_counts=True)
-    found[sizes[cell] < min_cluster_size] = -1
-    return train_groupdro(images, labels, w, bias=found, seed=seed, net=net, rate=rate, epochs=epochs, lr=lr, batch=batch, augment=augment,
-                          stats=stats, bf16=bf16, on_step=on_step)
+    features = embed(bias_encoder, images) # (n,128)
+    cluster = find_clusters(features, labels, eps=eps) # (n,) numbered within the class
+    pairs = torch.stack([labels, cluster], 1) # (n,2)
+    _, pair, sizes = pairs.unique(dim=0, return_inverse=True, return_counts=True)
+    cluster[sizes[pair] < min_cluster_size] = -1
+    return train_groupdro(images, labels, w[present], bias=cluster, seed=seed, net=net, rate=rate, epochs=epochs, lr=lr,
+                          batch=batch, augment=augment, stats=stats, bf16=bf16, on_step=on_step)

@@ -1,4 +1,4 @@
-"""One network is encouraged to take the shortcut. What it gets wrong is what the other one should learn from.
+"""One network is trained to take the shortcut. The images it gets wrong get large weights in the training of another.
 
 Docs: https://dd-debias.github.io/dd-debias/lff.html.md"""
 
@@ -8,7 +8,8 @@ Docs: https://dd-debias.github.io/dd-debias/lff.html.md"""
 __all__ = ['gce_loss', 'RelativeDifficulty', 'train_lff', 'weigh_lff']
 
 # %% ../nbs/42_lff.ipynb #db490df9
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +26,11 @@ def gce_loss(
     out:Tensor, # (n,C) logits
     labels:Tensor, # (n,)
     *,
-    q:float=.7, # 0: plain cross-entropy, but for a factor; original authors
+    q:float=.7, # towards 0: plain cross-entropy, but for a factor; original authors
 )->Tensor: # (n,)
     "Cross-entropy times q p^q, through which no gradient flows: its gradient is q times that of (1-p^q)/q"
-    p = out.detach().softmax(1).gather(1, labels[:, None])[:, 0]
+    probabilities = out.detach().softmax(1) # (n,C)
+    p = probabilities.gather(1, labels[:, None])[:, 0] # (n,) of the right class
     return q*p**q*F.cross_entropy(out, labels, reduction='none')
 
 # %% ../nbs/42_lff.ipynb #badc35e7
@@ -39,27 +41,32 @@ class RelativeDifficulty:
         *,
         decay:float=.7, # of the averages; original authors
     ):
-        self.labels, self.decay = labels, decay
-        self.losses = torch.zeros(2, len(labels), device=labels.device)
+        self.labels = labels
+        self.decay = decay
+        self.losses = torch.zeros(2, len(labels), device=labels.device) # of the biased and of the debiased network
         self.seen = torch.zeros_like(labels, dtype=torch.bool)
 
     def update(self,
         idx:Tensor, # (n,) different samples
-        biased:Tensor, # (n,) their losses under the one
-        debiased:Tensor, # (n,) and under the other
-    ):
-        "Take new losses into the averages"
-        new, old = torch.stack([biased, debiased]).detach().to(self.losses), self.losses[:, idx]
-        self.losses[:, idx] = torch.where(self.seen[idx], self.decay*old+(1-self.decay)*new, new)
+        biased:Tensor, # (n,) their losses under the biased network
+        debiased:Tensor, # (n,) and under the debiased one
+    )->None:
+        "Add new losses to the averages"
+        new = torch.stack([biased, debiased]).detach().to(self.losses) # (2,n)
+        averaged = self.decay*self.losses[:, idx]+(1-self.decay)*new # (2,n)
+        self.losses[:, idx] = torch.where(self.seen[idx], averaged, new)
         self.seen[idx] = True
 
     def weights(self,
         idx:Tensor|slice=slice(None), # (n,)
-    )->Tensor: # (n,) 0: only the debiased one finds it hard, .5: both alike, 1: only the biased one
+    )->Tensor: # (n,) 0: only the debiased network finds it hard, .5: both alike, 1: only the biased one
         "How much harder samples are for the biased network"
-        worst = self.losses.new_zeros(2, int(self.labels.max())+1).scatter_reduce(1, self.labels.expand(2, -1), self.losses, 'amax')
-        b, d = self.losses[:, idx]/worst[:, self.labels[idx]].clamp_min(1e-8)
-        return b/(b+d+1e-8)
+        classes = int(self.labels.max())+1
+        largest = self.losses.new_zeros(2, classes) # in each class
+        largest = largest.scatter_reduce(1, self.labels.expand(2, -1), self.losses, 'amax')
+        relative = self.losses[:, idx]/largest[:, self.labels[idx]].clamp_min(1e-8) # (2,n)
+        biased, debiased = relative
+        return biased/(biased+debiased+1e-8)
 
 # %% ../nbs/42_lff.ipynb #dee12fdb
 def train_lff(
@@ -68,29 +75,37 @@ def train_lff(
     weights:Tensor|None=None, # (N,) each sample's factor in the loss; None: ones
     *,
     seed:int=0,
-    net=ConvNet, # both networks, net(channels, classes, size)
+    net:Callable=ConvNet, # both networks, net(channels, classes, size)
     epochs:int=100, # passes over the set; original authors, on CMNIST
     lr:float=.001, # of Adam; original authors
-    batch:int=256, # original authors
+    batch:int=256, # images in a step; original authors
     q:float=.7, # of the generalised cross-entropy; original authors
-    decay:float=.7, # of the averages; original authors
+    decay:float=.7, # of the averages of losses; original authors
     augment:str='', # one of these for each batch, see `batch_augment`; '' for none
-    stats:tuple|None=None, # mean (C,) and std (C,) to standardise with; None: those of the weighted images
+    stats:tuple[Tensor, Tensor]|None=None, # mean (C,), std (C,) to standardise with; None: those of the weighted images
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
-    on_step=None, # called as on_step(epoch, epochs, dict(loss, net, difficulty)) after each epoch
+    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net, difficulty)) after each epoch
 )->nn.Module: # the debiased network, takes images as they are stored
-    "Learning from failure (Nam et al., 2020). Raises FloatingPointError when the loss is no longer a number"
+    "Learning from failure (Nam et al., 2020). Raises FloatingPointError when the loss is no longer finite"
     w = validate_inputs(images, labels, weights).float()
-    stats = channel_stats(images, w) if stats is None else stats
+    if stats is None: stats = channel_stats(images, w)
     with seeded(derive_seed(seed, 'lff')):
-        model, biased = (init_model(net, images, labels, stats) for _ in range(2))
+        model = init_model(net, images, labels, stats)
+        biased = init_model(net, images, labels, stats)
         opt = torch.optim.Adam([*model.parameters(), *biased.parameters()], lr=lr)
         difficulty = RelativeDifficulty(labels, decay=decay)
-        def update(x, idx, epoch):
-            with autocast_bf16(x.device, bf16): d, b = model.net(x).float(), biased.net(x).float()
-            plain = partial(F.cross_entropy, target=labels[idx], reduction='none')
-            difficulty.update(idx, plain(b), plain(d))
-            return optimizer_step(opt, (w[idx]*(difficulty.weights(idx)*plain(d)+gce_loss(b, labels[idx], q=q))).mean())
+
+        def update(x, idx, epoch): # (n,C,H,W), (n,)
+            y = labels[idx]
+            with autocast_bf16(x.device, bf16):
+                d = model.net(x).float() # (n,classes) logits of the debiased network
+                b = biased.net(x).float() # (n,classes) and of the biased one
+            loss_d = F.cross_entropy(d, y, reduction='none') # (n,)
+            loss_b = F.cross_entropy(b, y, reduction='none') # (n,)
+            difficulty.update(idx, loss_b, loss_d)
+            losses = difficulty.weights(idx)*loss_d+gce_loss(b, y, q=q)
+            return optimizer_step(opt, (w[idx]*losses).mean())
+
         fit(update, images, w, stats=stats, epochs=epochs, batch=batch, lr=lr, augment=augment, on_step=on_step,
             state=dict(net=model, difficulty=difficulty))
     return model.eval()
@@ -101,14 +116,14 @@ def weigh_lff(
     labels:Tensor, # (N,) 0..C-1
     *,
     seed:int=0,
-    net=ConvNet, # both networks, see `train_lff`
-    epochs:int=2, # passes over the set: some hundred steps, since later both networks know it by heart (ours, the figure above)
+    net:Callable=ConvNet, # both networks, see `train_lff`
+    epochs:int=2, # passes over the set: some hundred steps, before both networks memorise it (ours, the figure above)
     lr:float=.001, # of Adam
-    batch:int=256,
-    on_step=None, # passed to `train_lff`
+    batch:int=256, # images in a step
+    on_step:Callable|None=None, # passed to `train_lff`
 )->Tensor: # (N,) mean one within each class
     "How much harder each image was for the biased network of `train_lff` than for the debiased one"
-    last = {}
+    last:dict[str, Any] = {}
     def keep(epoch, epochs, state):
         last.update(state)
         if on_step: on_step(epoch, epochs, state)

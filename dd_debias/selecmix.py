@@ -1,4 +1,4 @@
-"""Find pairs of images that look alike and are of different classes, or the other way round, and show the network something in between.
+"""Mix images of one class that differ in bias, or images of two classes that agree in bias, and train on the mixes.
 
 Docs: https://dd-debias.github.io/dd-debias/selecmix.html.md"""
 
@@ -8,6 +8,8 @@ Docs: https://dd-debias.github.io/dd-debias/selecmix.html.md"""
 __all__ = ['contradicting_pairs', 'train_selecmix']
 
 # %% ../nbs/44_selecmix.ipynb #bd27d194
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,14 +24,16 @@ from .weights import validate_inputs
 
 # %% ../nbs/44_selecmix.ipynb #e0e2ceaf
 def contradicting_pairs(
-    features:Tensor, # (n,D) unit length, of an encoder that sees the shortcut
+    features:Tensor, # (n,D) unit length, of an encoder that sees the bias
     labels:Tensor, # (n,)
     *,
-    same:bool, # True: of each sample's class the farthest. False: of the others the nearest
+    same:bool, # True: the least similar sample of the same class. False: the most similar one of another class
 )->Tensor: # (n,) the partner of each sample
-    "Whom to mix with (Hwang et al., 2022, section 4)"
-    alike, same_class = features@features.T, labels[:, None] == labels
-    return alike.masked_fill(~same_class, torch.inf).argmin(1) if same else alike.masked_fill(same_class, -torch.inf).argmax(1)
+    "The sample that each is mixed with (Hwang et al., 2022, section 4)"
+    similarity = features@features.T # (n,n)
+    same_class = labels[:, None] == labels # (n,n)
+    if same: return similarity.masked_fill(~same_class, torch.inf).argmin(1)
+    return similarity.masked_fill(same_class, -torch.inf).argmax(1)
 
 # %% ../nbs/44_selecmix.ipynb #c686d621
 def train_selecmix(
@@ -38,51 +42,65 @@ def train_selecmix(
     weights:Tensor|None=None, # (N,) each sample's factor in the loss; None: ones
     *,
     seed:int=0,
-    net=ConvNet, # net(channels, classes, size)
+    net:Callable=ConvNet, # net(channels, classes, size)
     lff:bool=True, # mix and learn from failure; False: only mix
     mix_factor:float|None=None, # of the mixes' loss; None: .1 beside the loss of LfF, 1 alone; original authors
     epochs:int=100, # passes over the set; original authors: 200 on CMNIST
     lr:float=.001, # of Adam; original authors on C-CIFAR10; .005 on CMNIST, for an MLP
     batch:int=256, # images in a step; original authors
     pool:int=1024, # images among which partners are sought; original authors
-    encoder=GlanceEncoder, # encoder(channels), see `train_encoder`; original authors: ResNet18
+    encoder:Callable=GlanceEncoder, # encoder(channels), see `train_encoder`; original authors: ResNet18
     encoder_lr:float=.001, # of its Adam; original authors: .001 on C-CIFAR10, .01 to .02 on CMNIST
     q:float=.7, # of both generalised losses; original authors
     decay:float=.7, # of the averages of losses; original authors
     augment:str='', # one of these for each batch, see `batch_augment`; '' for none
-    stats:tuple|None=None, # mean (C,) and std (C,) to standardise with; None: those of the weighted images
+    stats:tuple[Tensor, Tensor]|None=None, # mean (C,), std (C,) to standardise with; None: those of the weighted images
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
-    on_step=None, # called as on_step(epoch, epochs, dict(loss, net, encoder)) after each epoch
+    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net, encoder)) after each epoch
 )->nn.Module: # takes images as they are stored
-    "SelecMix, with or without LfF (Hwang et al., 2022). Raises FloatingPointError when the loss is no longer a number"
+    "SelecMix, with or without LfF (Hwang et al., 2022). Raises FloatingPointError when the loss is no longer finite"
     w = validate_inputs(images, labels, weights).float()
-    stats = channel_stats(images, w) if stats is None else stats
-    mix_factor = (.1 if lff else 1.) if mix_factor is None else mix_factor
+    if stats is None: stats = channel_stats(images, w)
+    if mix_factor is None: mix_factor = .1 if lff else 1.
     with seeded(derive_seed(seed, 'selecmix')):
-        model, biased = (init_model(net, images, labels, stats) for _ in range(2))
+        model = init_model(net, images, labels, stats)
+        biased = init_model(net, images, labels, stats)
         bias_encoder = encoder(images.shape[1]).to(images.device)
         opt = torch.optim.Adam([*model.parameters(), *biased.parameters()], lr=lr)
         bias_optimizer = torch.optim.Adam(bias_encoder.parameters(), lr=encoder_lr, weight_decay=1e-4)
         difficulty = RelativeDifficulty(labels, decay=decay)
-        plain = lambda out, y: F.cross_entropy(out, y, reduction='none')
-        def see(x):
+
+        def encode(x): # (n,C,H,W) -> (n,D) unit length
             with autocast_bf16(x.device, bf16): return F.normalize(bias_encoder(x).float(), dim=1)
-        def update(x, idx, epoch):
-            with torch.no_grad(): partner = contradicting_pairs(see(x), labels[idx], same=bool(torch.rand(()) < .5))
-            share = torch.rand(len(x), 1, 1, 1).to(x)/2
-            mixed = share*x+(1-share)*x[partner]
-            for part in torch.randperm(len(x)).to(idx).split(batch):
-                now, y = idx[part], labels[idx[part]]
-                other = idx[partner[part]]
-                with autocast_bf16(x.device, bf16): m = model.net(mixed[part]).float()
-                loss = mix_factor*(w[other]*plain(m, labels[other])).mean()
-                if lff:
-                    with autocast_bf16(x.device, bf16): d, b = model.net(x[part]).float(), biased.net(x[part]).float()
-                    difficulty.update(now, plain(b, y), plain(d, y))
-                    loss = loss+(w[now]*(difficulty.weights(now)*plain(d, y)+gce_loss(b, y, q=q))).mean()
+
+        def mix_loss(mixed, dominant): # (n,C,H,W), (n,) the images that dominate the mixes
+            with autocast_bf16(mixed.device, bf16): out = model.net(mixed).float() # (n,classes)
+            losses = F.cross_entropy(out, labels[dominant], reduction='none') # (n,)
+            return (w[dominant]*losses).mean()
+
+        def lff_loss(x, idx): # (n,C,H,W), (n,); as in `train_lff`
+            y = labels[idx]
+            with autocast_bf16(x.device, bf16):
+                d = model.net(x).float() # (n,classes) logits of the debiased network
+                b = biased.net(x).float() # (n,classes) and of the biased one
+            loss_d = F.cross_entropy(d, y, reduction='none') # (n,)
+            loss_b = F.cross_entropy(b, y, reduction='none') # (n,)
+            difficulty.update(idx, loss_b, loss_d)
+            losses = difficulty.weights(idx)*loss_d+gce_loss(b, y, q=q)
+            return (w[idx]*losses).mean()
+
+        def update(x, idx, epoch): # a pool: (n,C,H,W), (n,)
+            same = bool(torch.rand(()) < .5)
+            with torch.no_grad(): partner = contradicting_pairs(encode(x), labels[idx], same=same) # (n,)
+            alpha = torch.rand(len(x), 1, 1, 1).to(x)/2
+            mixed = alpha*x+(1-alpha)*x[partner]
+            for part in torch.randperm(len(x)).to(idx).split(batch): # (batch,) places in the pool
+                loss = mix_factor*mix_loss(mixed[part], idx[partner[part]])
+                if lff: loss = loss+lff_loss(x[part], idx[part])
                 optimizer_step(opt, loss)
-                if len(part) > 1: optimizer_step(bias_optimizer, gsc_loss(see(x[part]), y, q=q))
+                if len(part) > 1: optimizer_step(bias_optimizer, gsc_loss(encode(x[part]), labels[idx[part]], q=q))
             return loss
+
         fit(update, images, w, stats=stats, epochs=epochs, batch=pool, lr=lr, augment=augment, on_step=on_step,
             state=dict(net=model, encoder=bias_encoder))
     return model.eval()

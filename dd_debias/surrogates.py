@@ -1,4 +1,4 @@
-"""Before distilling, while distilling, inside the distiller's network, or afterwards: each is one line. They are not equally good.
+"""Before distilling, while distilling, in the networks that a distiller uses, or afterwards: compared on one set.
 
 Docs: https://dd-debias.github.io/dd-debias/surrogates.html.md"""
 
@@ -26,7 +26,7 @@ from .selecmix import train_selecmix
 from .weights import validate_inputs
 
 # %% ../nbs/46_surrogates.ipynb #80ab3a6f
-distill_dm_surrogate = partial(distill_dm, surrogate=train_dfa) # of DFA it is the intrinsic embedding (paper, section 6 and Table 5)
+distill_dm_surrogate = partial(distill_dm, surrogate=train_dfa) # its intrinsic embedding (paper, section 6, Table 5)
 
 # %% ../nbs/46_surrogates.ipynb #c7ab2707
 def trainer_experts(
@@ -35,25 +35,26 @@ def trainer_experts(
     weights:Tensor|None=None, # (N,) None: ones
     *,
     seed:int=0,
-    train:Callable=train_selecmix, # a trainer whose on_step is given `net`, with the parameters of `net` below
+    train:Callable=train_selecmix, # a trainer that gives on_step its `net`, with the parameters of `net` below
     experts:int=2, # with the next two, as `expert_trajectories` has them
     epochs:int=5, # after each of which the parameters are recorded
     sample:int=5120, # images of an expert, drawn by weight: twenty batches of 256 an epoch
     net:Callable=ConvNet, # net(channels, classes, size)
     on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(theta)), counted over all experts
 )->list[Tensor]: # for each expert (epochs,P), its parameters after each epoch
-    "Where another trainer takes networks, for `distill_mtt`. Raises FloatingPointError when a loss is no longer a number"
+    "Parameter trajectories of another trainer, for `distill_mtt`. Raises FloatingPointError when a loss is not finite"
     w = validate_inputs(images, labels, weights)
     stats = channel_stats(images, w)
     paths = []
     for i in range(experts):
         path:list[Tensor] = []
         def record(epoch, _, state, path=path, before=i*epochs):
-            theta = parameters_to_vector(state['net'].net.parameters()).detach().clone()
+            theta = parameters_to_vector(state['net'].net.parameters()).detach().clone() # (P,)
             path.append(theta)
             if on_step: on_step(before+epoch, experts*epochs, dict(theta=theta))
-        drawn_images, drawn_labels = resample(images, labels, w, n=sample, seed=derive_seed(seed, i))
-        train(drawn_images, drawn_labels, seed=derive_seed(seed, 'experts', i), net=net, epochs=epochs, stats=stats, on_step=record)
+        own_images, own_labels = resample(images, labels, w, n=sample, seed=derive_seed(seed, i))
+        own_seed = derive_seed(seed, 'experts', i)
+        train(own_images, own_labels, seed=own_seed, net=net, epochs=epochs, stats=stats, on_step=record)
         paths.append(torch.stack(path))
     return paths
 
