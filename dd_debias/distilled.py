@@ -173,7 +173,7 @@ def load(
     if set(tensors) != {'images', 'labels', 'mean', 'std'}:
         raise ValueError(f'{path} holds {", ".join(sorted(tensors))}, not a synthetic set; make it again')
     if 'parts' in meta: meta['factor'] = meta.pop('parts') # as version 0.1 called it
-    return Distilled(**tensors, **meta)
+    return Distilled(tensors['images'], tensors['labels'], tensors['mean'], tensors['std'], **meta)
 
 # %% ../nbs/30_distilled.ipynb #04497c41
 def export(

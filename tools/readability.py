@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
+SETTINGS = Path(__file__).resolve().parents[1]/'pyproject.toml' # of the linters, the same for every tree
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 def exported_cells(tree):
@@ -65,8 +66,8 @@ def measure(tree):
         'tuple assignments in 1,000 lines': 1000*sum(map(is_tuple_assignment, nodes))/lines,
         'nested comprehensions in 1,000 lines': 1000*sum(map(is_nested_comprehension, nodes))/lines,
         'public names of the largest module': max(map(public_names, sources)),
-        'ruff findings': findings(tree, 'ruff', 'check', '--output-format', 'concise', '--line-length', '120', '--select', 'F,E,B,I,UP,SIM', '--isolated'),
-        'mypy findings': findings(tree, 'mypy', '--ignore-missing-imports')}
+        'ruff findings': findings(tree, 'ruff', 'check', '--output-format', 'concise', '--config', str(SETTINGS)),
+        'mypy findings': findings(tree, 'mypy', '--config-file', str(SETTINGS))}
 
 def main():
     trees = [Path(a).resolve() for a in sys.argv[1:]] or [Path(__file__).resolve().parents[1]]
