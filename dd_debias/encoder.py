@@ -100,7 +100,7 @@ def train_encoder(
     *,
     seed:int=0,
     net:Callable=GlanceEncoder, # net(channels) -> nn.Module; GlanceEncoder, SmallEncoder, or ResNetEncoder (paper)
-    steps:int|None=None, # None: eight passes over the images, at least 30; more, and it memorises them (our measurement)
+    steps:int|None=None, # None: eight passes over the images, at least 30; more, and it memorises them (our finding)
     batch:int=256, # SelecMix
     lr:float=.001, # of Adam: SelecMix on C-CIFAR10; .01 for SmallEncoder, and for ResNetEncoder on CMNIST
     weight_decay:float=0., # our measurement; SelecMix has 1e-4

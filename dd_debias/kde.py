@@ -43,8 +43,8 @@ def kde_density(
     check_features(features)
     if not variance > 0: raise ValueError(f'variance must be positive, got {variance}')
     z = features-features.mean(0) # -|a-b|^2/2 = a.b-|a|^2/2-|b|^2/2 loses least near the origin
-    if z.square().sum(1).max() > 1000*variance: z = z.double() # far from it, float32 loses too much
-    else: z = z.float()
+    far = z.square().sum(1).max() > 1000*variance # where float32 loses too much
+    z = z.to(torch.float64 if far else torch.float32)
     scaled_norm = z.square().sum(1)/2/variance # (N,)
     kernel_sums = []
     for start in range(0, len(z), block):
@@ -66,7 +66,7 @@ def kde_weights(
     *,
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # our measurement; the paper uses .1 with its softmax
-    normalizer:str='inverse', # 'inverse': f^(-1/T). 'softmax': softmax(1/f/T) (paper). 'scaled': the same of 1/f in [0,1]
+    normalizer:str='inverse', # 'inverse': f^(-1/T). 'softmax': softmax(1/f/T), paper. 'scaled': the same of 1/f in [0,1]
     per_class:bool=True, # estimate the density within each class; False: over the whole set
 )->Tensor: # (N,) float64, mean one within each class
     "Weights by inverse density: rare within its class means heavy (paper, section 4.2)"
@@ -74,14 +74,15 @@ def kde_weights(
     if not temperature > 0: raise ValueError(f'temperature must be positive, got {temperature}')
     if normalizer not in ('inverse', 'softmax', 'scaled'):
         raise ValueError(f"normalizer must be 'inverse', 'softmax' or 'scaled', got {normalizer!r}")
-    w = torch.empty(len(labels), dtype=torch.float64, device=features.device)
-    if not per_class: log_f = kde_density(features, variance=variance, log=True) # (N,)
-    for c in range(len(class_counts(labels))):
-        members = (labels == c).nonzero().flatten() # (n,)
-        if per_class: log_f_c = kde_density(features[members], variance=variance, log=True)
-        else: log_f_c = log_f[members]
-        rarity = _rarity(log_f_c, normalizer, dim=features.shape[1], variance=variance)
-        w[members] = (rarity/temperature).softmax(0)
+    members = [(labels == c).nonzero().flatten() for c in range(len(class_counts(labels)))]
+    log_f = torch.empty(len(labels), dtype=torch.float64, device=features.device)
+    if per_class:
+        for idx in members: log_f[idx] = kde_density(features[idx], variance=variance, log=True)
+    else: log_f[:] = kde_density(features, variance=variance, log=True)
+    w = torch.empty_like(log_f)
+    for idx in members:
+        rarity = _rarity(log_f[idx], normalizer, dim=features.shape[1], variance=variance)
+        w[idx] = (rarity/temperature).softmax(0)
     return normalize_weights(w, labels)
 
 def _rarity(log_f, normalizer, *, dim, variance): # (n,) of one class -> (n,) what is divided by T under the softmax
