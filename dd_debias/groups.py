@@ -1,4 +1,4 @@
-"""Known groups get equal weight; unknown ones are replaced by clusters or by densities. A distiller gets weights either way.
+"""Known groups get equal weight; for unknown ones stand clusters or densities. A distiller gets weights in each case.
 
 Docs: https://dd-debias.github.io/dd-debias/groups.html.md"""
 

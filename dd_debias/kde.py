@@ -66,7 +66,7 @@ def kde_weights(
     *,
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # our measurement; the paper uses .1 with its softmax
-    normalizer:str='inverse', # 'inverse': f^(-1/T). 'softmax': softmax(1/f/T), paper. 'scaled': the same of 1/f in [0,1]
+    normalizer:str='inverse', # 'inverse': f^(-1/T). 'softmax': softmax(1/f/T), paper. 'scaled': the same, 1/f in [0,1]
     per_class:bool=True, # estimate the density within each class; False: over the whole set
 )->Tensor: # (N,) float64, mean one within each class
     "Weights by inverse density: rare within its class means heavy (paper, section 4.2)"
