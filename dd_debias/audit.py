@@ -141,6 +141,29 @@ def _join_tiles(tiles): # (columns,2,rows,across,3,edge,edge) -> (height,width,3
     picture[:, :-gap, :, :-gap] = by_pixel.reshape(ends, rows*edge, columns, across*edge, 3)
     return picture.flatten(2, 3).flatten(0, 1)
 
+# %% ../nbs/25_audit.ipynb #376222da
+def _draw_bands(pictures, names, columns, edge): # bands of (height,width,3) with `columns` classes each, (C,) strings
+    "The pictures below each other, with the names of the classes above their columns, slanted where they are long"
+    height, width, _ = pictures[0].shape
+    step = width/columns # pixels from one column to the next
+    gap = edge//6
+    inches = .65/edge # of a pixel
+    slanted = max(map(len, names)) > 9*(step-gap)/edge
+    margin = .9 if slanted else .3
+    style = dict(rotation=30, ha='left') if slanted else {}
+    figsize = (width*inches+.6, len(pictures)*(height*inches+margin))
+    fig, axes = subplots(len(pictures), 1, squeeze=False, figsize=figsize)
+    short = [name if len(name) < 25 else name[:24]+'…' for name in names]
+    for b, (ax, picture) in enumerate(zip(axes.flat, pictures, strict=True)):
+        ax.imshow(picture.numpy())
+        ticks = short[b*columns:(b+1)*columns]
+        centers = [(i+.5)*step-gap/2 for i in range(len(ticks))]
+        ax.set_xticks(centers, ticks, parse_math=False, fontsize=9, **style)
+        ax.set_yticks([height/4, height*3/4], ['heaviest', 'lightest'], rotation=90, va='center', fontsize=9)
+        ax.tick_params(length=0, labeltop=True, labelbottom=False)
+        ax.spines[:].set_visible(False)
+    return fig
+
 # %% ../nbs/25_audit.ipynb #4b8534fa
 def extremes(
     data:BiasedDataset,
@@ -168,30 +191,7 @@ def extremes(
             tiles[c, end, :len(idx)] = _frame_tiles(data.images[idx], conflicting[idx], frame)
     by_band = tiles.view(bands, columns, 2, rows, across, 3, edge, edge)
     pictures = [_join_tiles(band) for band in by_band]
-    names_by_band = [names[b*columns:(b+1)*columns] for b in range(bands)]
-    return _draw_bands(pictures, names_by_band, columns, edge)
-
-def _draw_bands(pictures, names_by_band, columns, edge): # bands of (height,width,3), of up to `columns` names
-    "The pictures below each other, with the names of the classes above their columns, slanted where they are long"
-    height, width, _ = pictures[0].shape
-    step = width/columns # pixels from one column to the next
-    gap = edge//6
-    inches = .65/edge # of a pixel
-    longest = max(len(name) for names in names_by_band for name in names)
-    slanted = longest > 9*((step-gap)/edge)
-    margin = .9 if slanted else .3
-    style = dict(rotation=30, ha='left') if slanted else {}
-    figsize = (width*inches+.6, len(pictures)*(height*inches+margin))
-    fig, axes = subplots(len(pictures), 1, squeeze=False, figsize=figsize)
-    for ax, picture, names in zip(axes.flat, pictures, names_by_band, strict=True):
-        ax.imshow(picture.numpy())
-        short = [name if len(name) < 25 else name[:24]+'…' for name in names]
-        centers = [(i+.5)*step-gap/2 for i in range(len(names))]
-        ax.set_xticks(centers, short, parse_math=False, fontsize=9, **style)
-        ax.set_yticks([height/4, height*3/4], ['heaviest', 'lightest'], rotation=90, va='center', fontsize=9)
-        ax.tick_params(length=0, labeltop=True, labelbottom=False)
-        ax.spines[:].set_visible(False)
-    return fig
+    return _draw_bands(pictures, names, columns, edge)
 
 # %% ../nbs/25_audit.ipynb #8f9ef175
 PAGE = '''<!DOCTYPE html>

@@ -137,6 +137,7 @@ def train_encoder(
             if on_step: on_step(step+1, steps, dict(loss=loss.detach(), net=model))
     return model.eval()
 
+# %% ../nbs/22_encoder.ipynb #9b3552de
 def embed(
     encoder:nn.Module, # from `train_encoder`
     images:Tensor, # (N,C,H,W)
