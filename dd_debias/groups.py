@@ -1,4 +1,4 @@
-"""Known groups get equal weight; for unknown ones stand clusters or densities. A distiller gets weights in each case.
+"""Known groups get equal weight; clusters or densities replace unknown ones. To a distiller all three are weights.
 
 Docs: https://dd-debias.github.io/dd-debias/groups.html.md"""
 
