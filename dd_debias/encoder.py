@@ -1,4 +1,4 @@
-"""Contrastive learning that trusts what is easy. The shortcut is what is easiest, so the shortcut is what its features show.
+"""Contrastive learning that favours what is learnt easily: the shortcut. So the features group images by shortcut.
 
 Docs: https://dd-debias.github.io/dd-debias/encoder.html.md"""
 
@@ -9,6 +9,7 @@ __all__ = ['gsc_loss', 'GlanceEncoder', 'SmallEncoder', 'ResNetEncoder', 'train_
 
 # %% ../nbs/22_encoder.ipynb #05d973a5
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -28,17 +29,20 @@ def gsc_loss(
     temperature:float=.2, # SelecMix
 )->Tensor: # scalar
     "Generalised supervised contrastive loss (SelecMix, Hwang et al., 2022; paper, section 4.3)"
-    n = len(features)
-    self_ = torch.eye(n, dtype=torch.bool, device=features.device)
-    log_p = (features@features.T/temperature).masked_fill(self_, -torch.inf).log_softmax(1)
-    positive = (labels[:, None] == labels) & ~self_
-    log_p = log_p.masked_fill(~positive, 0.)
-    weight = q*log_p.detach().exp()**q
-    return -((weight*log_p).sum(1)/positive.sum(1).clamp_min(1)).mean()
+    itself = torch.eye(len(features), dtype=torch.bool, device=features.device) # (n,n)
+    positive = (labels[:, None] == labels) & ~itself # (n,n) row i is P(i)
+    similarity = features@features.T/temperature # (n,n)
+    log_p = similarity.masked_fill(itself, -torch.inf).log_softmax(1)
+    log_p = log_p.masked_fill(~positive, 0.) # only positive pairs enter the sum
+    weight = q*log_p.detach().exp()**q # (n,n)
+    per_sample = (weight*log_p).sum(1)/positive.sum(1).clamp_min(1) # (n,)
+    return -per_sample.mean()
 
 # %% ../nbs/22_encoder.ipynb #1bc2039c
 class GlanceEncoder(nn.Module):
     "(N,C,H,W) -> (N,128) from the colour of each quarter and the grain"
+    patterns:Tensor # (15,1,4,4)
+
     def __init__(self,
         channels:int=3,
         *,
@@ -50,64 +54,80 @@ class GlanceEncoder(nn.Module):
         self.grid = grid
         self.quantile = quantile
         t = torch.arange(4.)
-        waves = torch.cos(math.pi/4*(t+.5)*t[:, None])
-        self.register_buffer('patterns', (waves[:, None, :, None]*waves[:, None]).reshape(16, 1, 4, 4)[1:]/2)
+        waves = torch.cos(math.pi/4*(t+.5)*t[:, None]) # (4,4) frequency, position
+        products = waves[:, None, :, None]*waves[None, :, None] # (4,4,4,4) two frequencies, two positions
+        self.register_buffer('patterns', products.reshape(16, 1, 4, 4)[1:]/2) # without the constant one
         n = channels*(grid**2+15)
         self.head = nn.Sequential(nn.BatchNorm1d(n, affine=False), nn.Linear(n, width), nn.ReLU(),
                                   nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 128))
 
-    def glance(self, x:Tensor)->Tensor: # (N, C*(parts*parts+15))
+    def glance(self, x:Tensor)->Tensor: # (N,C,H,W) -> (N,C*(grid*grid+15))
+        "What the head gets: the mean colour of each cell, then the logarithm of the grain of each channel"
         with torch.autocast(x.device.type, enabled=False): # in bfloat16 fine grain would be lost
-            strength = F.conv2d(x.flatten(0, 1)[:, None], self.patterns, stride=4).abs().flatten(2)
-            grain = strength.kthvalue(max(1, round(self.quantile*strength.shape[2])), 2).values
-            color = F.adaptive_avg_pool2d(x, self.grid)
+            each_channel = x.flatten(0, 1)[:, None] # (N*C,1,H,W)
+            strength = F.conv2d(each_channel, self.patterns, stride=4).abs().flatten(2) # (N*C,15,blocks)
+            k = max(1, round(self.quantile*strength.shape[2]))
+            grain = strength.kthvalue(k, 2).values # (N*C,15)
+            color = F.adaptive_avg_pool2d(x, self.grid) # (N,C,grid,grid)
             return torch.cat([color.flatten(1), (grain+.01).log().view(len(x), -1)], 1)
 
     def forward(self, x:Tensor)->Tensor: return self.head(self.glance(x))
 
+# %% ../nbs/22_encoder.ipynb #61b8697c
 def SmallEncoder(
     channels:int=3,
     *,
     width:int=32, # filters of the first convolution; 64 and 128 follow
 )->nn.Module: # (N,C,H,W) -> (N,128)
     "Three strided convolutions, the mean over space, and a head"
-    backbone = [nn.Conv2d(channels, width, 3, 2, 1), nn.ReLU(), nn.Conv2d(width, 2*width, 3, 2, 1), nn.ReLU(),
-            nn.Conv2d(2*width, 4*width, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return nn.Sequential(*backbone, nn.Linear(4*width, 4*width), nn.ReLU(), nn.Linear(4*width, 128))
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(width, 2*width, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(2*width, 4*width, 3, stride=2, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(4*width, 4*width), nn.ReLU(), nn.Linear(4*width, 128))
 
 def ResNetEncoder(channels:int=3)->nn.Module: # (N,C,H,W) -> (N,128)
-    "ResNet18 with the stem for small images and SelecMix's head: 512-512-128"
+    "ResNet18 with the first layers for small images and SelecMix's head: 512-512-128"
     net = ResNet18(channels)
     net.head = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 128))
     return net
 
+# %% ../nbs/22_encoder.ipynb #5ba81bdf
 def train_encoder(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
     *,
     seed:int=0,
-    net=GlanceEncoder, # net(channels) -> nn.Module; GlanceEncoder, SmallEncoder, or ResNetEncoder as in the paper
-    steps:int|None=None, # None: eight passes over the images, at least 30; more, and it learns them by heart (our measurement)
+    net:Callable=GlanceEncoder, # net(channels) -> nn.Module; GlanceEncoder, SmallEncoder, or ResNetEncoder (paper)
+    steps:int|None=None, # None: eight passes over the images, at least 30; more, and it memorises them (our finding)
     batch:int=256, # SelecMix
     lr:float=.001, # of Adam: SelecMix on C-CIFAR10; .01 for SmallEncoder, and for ResNetEncoder on CMNIST
     weight_decay:float=0., # our measurement; SelecMix has 1e-4
     q:float=.7, # of the loss
     temperature:float=.2, # of the loss
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
-    on_step=None, # called as on_step(step, steps, dict(loss, net)) after each step
+    on_step:Callable|None=None, # called as on_step(step, steps, dict(loss, net)) after each step
 )->nn.Module: # for `embed`
     "Train an encoder by `gsc_loss`. Raises FloatingPointError when the loss is no longer a number"
     check_images(images, labels)
-    device, steps, stats = images.device, steps or max(30, math.ceil(8*len(images)/batch)), channel_stats(images)
+    device = images.device
+    steps = steps or max(30, math.ceil(8*len(images)/batch))
+    stats = channel_stats(images)
     with seeded(derive_seed(seed, 'encoder')):
-        model = Standardized(net(images.shape[1]), *stats).to(device)
-        seen, learnt = images, model
-        if hasattr(model.net, 'glance'): seen, learnt = map_chunks(lambda x: model.net.glance(standardize(x, stats)), images), model.net.head
+        encoder = net(images.shape[1])
+        model = Standardized(encoder, *stats).to(device)
+        inputs = images # (N,...)
+        trained:nn.Module = model
+        if hasattr(encoder, 'glance'):
+            def glance(chunk): return encoder.glance(standardize(chunk, stats))
+            inputs = map_chunks(glance, images) # (N,C*(grid*grid+15))
+            trained = encoder.head
         opt = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
         for step in range(steps):
             idx = torch.randint(len(images), (batch,)).to(device)
-            model.train() # a hook may have looked at it
-            with autocast_bf16(device, bf16): z = learnt(seen[idx])
+            model.train() # in case that a hook has set it to evaluation
+            with autocast_bf16(device, bf16): z = trained(inputs[idx]) # (batch,128)
             loss = gsc_loss(F.normalize(z.float(), dim=1), labels[idx], q=q, temperature=temperature)
             opt.zero_grad(set_to_none=True)
             loss.backward()
@@ -117,11 +137,12 @@ def train_encoder(
             if on_step: on_step(step+1, steps, dict(loss=loss.detach(), net=model))
     return model.eval()
 
+# %% ../nbs/22_encoder.ipynb #9b3552de
 def embed(
     encoder:nn.Module, # from `train_encoder`
     images:Tensor, # (N,C,H,W)
     *,
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
 )->Tensor: # (N,128) float32, unit length
-    "Features of images, computed in blocks"
+    "Features of images, computed in chunks"
     return F.normalize(map_chunks(encoder, images, bf16=bf16), dim=1)

@@ -1,4 +1,4 @@
-"""If you know the groups, weigh every group alike. If you do not, find crowds, or count neighbours. A distiller cannot tell the difference.
+"""Known groups get equal weight; clusters or densities replace unknown ones. To a distiller all three are weights.
 
 Docs: https://dd-debias.github.io/dd-debias/groups.html.md"""
 
@@ -8,6 +8,8 @@ Docs: https://dd-debias.github.io/dd-debias/groups.html.md"""
 __all__ = ['group_weights', 'weigh_groups', 'find_clusters', 'cluster_weights', 'weigh_clusters']
 
 # %% ../nbs/24_groups.ipynb #848bbea8
+from collections.abc import Callable
+
 import torch
 from sklearn.cluster import DBSCAN
 from torch import Tensor
@@ -22,22 +24,23 @@ def group_weights(
     labels:Tensor, # (N,) 0..C-1
     groups:Tensor, # (N,) the group of each sample within its class: the true bias, or a cluster
 )->Tensor: # (N,) float64, mean one within each class
-    "Every group of a class weighs the same, every sample of a group too: w = n / (G n_g)"
+    "Equal weight for the groups of a class, and for the samples of a group: w = n / (G n_g)"
     if groups.shape != labels.shape:
         raise ValueError(f'groups must be one number per sample, shape {tuple(labels.shape)}, '
                          f'got {tuple(groups.shape)}')
     class_counts(labels)
-    _, cell, sizes = torch.stack([labels, groups.to(labels)], 1).unique(dim=0, return_inverse=True, return_counts=True)
-    return normalize_weights(1/sizes.double()[cell], labels)
+    pairs = torch.stack([labels, groups.to(labels)], 1) # (N,2) class and group
+    _, group_ids, sizes = pairs.unique(dim=0, return_inverse=True, return_counts=True)
+    return normalize_weights(1/sizes.double()[group_ids], labels)
 
 def weigh_groups(
     images:Tensor, # (N,C,H,W)
     labels:Tensor, # (N,)
     *,
-    bias:Tensor, # (N,) the true bias. A weigh function that names `bias` is an oracle, and is given it
+    bias:Tensor, # (N,) the true bias; a weigh function that names `bias` is an oracle and is given it
     seed:int=0,
 )->Tensor: # (N,) mean one within each class
-    "What one would do with bias labels: the upper bound for methods that have none"
+    "The oracle's weights, from bias labels: an upper bound for methods without them"
     return group_weights(labels, bias)
 
 # %% ../nbs/24_groups.ipynb #7d62abb0
@@ -48,19 +51,22 @@ def find_clusters(
     eps:float=.3, # DBSCAN: samples closer than this are neighbours; features have unit length
     min_samples:int=2, # DBSCAN: neighbours, itself included, that make a dense spot
 )->Tensor: # (N,) the cluster of each sample within its class, numbered from 0; noise comes last, each by itself
-    "Crowds within each class"
+    "Find clusters within each class by DBSCAN"
     check_features(features, labels)
     if not eps > 0: raise ValueError(f'eps must be positive, got {eps}')
     groups = torch.empty_like(labels)
     for c in range(len(class_counts(labels))):
-        idx = (labels == c).nonzero().flatten()
-        z = features[idx].float().cpu().numpy()
-        found = torch.from_numpy(DBSCAN(eps=eps, min_samples=min_samples).fit_predict(z)).to(labels)
-        alone = found == -1
-        found[alone] = found.max()+1+torch.arange(int(alone.sum())).to(found)
-        groups[idx] = found
+        members = (labels == c).nonzero().flatten()
+        z = features[members].float().cpu().numpy() # (n,D)
+        dbscan = DBSCAN(eps=eps, min_samples=min_samples)
+        found = torch.from_numpy(dbscan.fit_predict(z)).to(labels) # (n,)
+        noise = found == -1
+        own_numbers = torch.arange(int(noise.sum())).to(found)
+        found[noise] = found.max()+1+own_numbers
+        groups[members] = found
     return groups
 
+# %% ../nbs/24_groups.ipynb #6e5b50d9
 def cluster_weights(
     features:Tensor, # (N,D)
     labels:Tensor, # (N,)
@@ -76,11 +82,11 @@ def weigh_clusters(
     labels:Tensor, # (N,)
     *,
     seed:int=0,
-    encoder=GlanceEncoder, # the network; see `train_encoder`
+    encoder:Callable=GlanceEncoder, # the network; see `train_encoder`
     encoder_steps:int|None=None, # training steps of the encoder; None: eight passes over the images, at least 30
     eps:float=.3, # DBSCAN: features closer than this are neighbours
-    on_step=None, # passed to `train_encoder`
+    on_step:Callable|None=None, # passed to `train_encoder`
 )->Tensor: # (N,) mean one within each class
-    "Pseudo-groups: train an encoder by GSC, embed, cluster, weigh each cluster alike"
+    "Pseudo-groups: train an encoder with `gsc_loss`, embed, cluster, weigh each cluster alike"
     model = train_encoder(images, labels, seed=seed, net=encoder, steps=encoder_steps, on_step=on_step)
     return cluster_weights(embed(model, images), labels, eps=eps)

@@ -1,4 +1,4 @@
-"""In the encoder's features the shortcut is a crowd. Down-weight the crowd.
+"""In the encoder's features aligned images are dense and conflicting ones rare: weigh each by its inverse density.
 
 Docs: https://dd-debias.github.io/dd-debias/kde.html.md"""
 
@@ -9,6 +9,7 @@ __all__ = ['check_features', 'kde_density', 'kde_weights', 'weigh_kde']
 
 # %% ../nbs/23_kde.ipynb #849db85b
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ from .weights import normalize_weights
 def check_features(
     features:Tensor, # (N,D)
     labels:Tensor|None=None, # (N,)
-):
-    "Raises ValueError, naming the argument and the fix, unless these are finite features, one row a sample"
+)->None:
+    "Raises ValueError, naming the argument and the fix, unless features are finite and have a row for each sample"
     if features.ndim != 2 or not len(features):
         raise ValueError(f'features must be a non-empty (N,D) tensor, got shape {tuple(features.shape)}')
     if labels is not None and len(features) != len(labels):
@@ -41,18 +42,21 @@ def kde_density(
     "Gaussian kernel density of each sample among all samples (paper, equation 3)"
     check_features(features)
     if not variance > 0: raise ValueError(f'variance must be positive, got {variance}')
-    z = features-features.mean(0) # near the origin, squared distances by expansion lose least
-    z = z.double() if z.square().sum(1).max() > 1000*variance else z.float() # and far from it, float32 loses too much
-    half_norm = z.square().sum(1)/2
-    neighbours = []
+    z = features-features.mean(0) # -|a-b|^2/2 = a.b-|a|^2/2-|b|^2/2 loses least near the origin
+    far = z.square().sum(1).max() > 1000*variance # where float32 loses too much
+    z = z.to(torch.float64 if far else torch.float32)
+    scaled_norm = z.square().sum(1)/2/variance # (N,)
+    kernel_sums = []
     for start in range(0, len(z), block):
         rows = slice(start, start+block)
-        log_k = torch.addmm(-half_norm[None]/variance, z[rows], z.T, alpha=1/variance)-half_norm[rows, None]/variance
+        log_k = torch.addmm(-scaled_norm[None], z[rows], z.T, alpha=1/variance) # (block,N)
+        log_k -= scaled_norm[rows, None]
         log_k.clamp_(max=0)
         log_k.diagonal(start).zero_() # each sample is at distance 0 from itself, exactly
-        neighbours.append(log_k.exp_().sum(1, dtype=torch.float64))
+        kernel_sums.append(log_k.exp_().sum(1, dtype=torch.float64)) # (block,)
     n, d = features.shape
-    log_f = torch.cat(neighbours).log()-math.log(n)-d/2*math.log(2*math.pi*variance)
+    log_norm = d/2*math.log(2*math.pi*variance)
+    log_f = torch.cat(kernel_sums).log()-math.log(n)-log_norm
     return log_f if log else log_f.exp()
 
 # %% ../nbs/23_kde.ipynb #5c51950b
@@ -62,10 +66,10 @@ def kde_weights(
     *,
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # our measurement; the paper uses .1 with its softmax
-    normalizer:str='inverse', # 'inverse': f^(-1/T). 'softmax': softmax(1/f/T) (the paper's words). 'scaled': the same of 1/f scaled to [0,1]
+    normalizer:str='inverse', # 'inverse': f^(-1/T). 'softmax': softmax(1/f/T), paper. 'scaled': the same, 1/f in [0,1]
     per_class:bool=True, # estimate the density within each class; False: over the whole set
 )->Tensor: # (N,) float64, mean one within each class
-    "Weights that undo density: rare within its class means heavy (paper, section 4.2)"
+    "Weights by inverse density: rare within its class means heavy (paper, section 4.2)"
     check_features(features, labels)
     if not temperature > 0: raise ValueError(f'temperature must be positive, got {temperature}')
     if normalizer not in ('inverse', 'softmax', 'scaled'):
@@ -77,14 +81,16 @@ def kde_weights(
     else: log_f[:] = kde_density(features, variance=variance, log=True)
     w = torch.empty_like(log_f)
     for idx in members:
-        if normalizer == 'inverse': score = -log_f[idx] # a softmax of -log f / T is f^(-1/T), normalised
-        else: score = -(log_f[idx]+(features.shape[1]-1)/2*math.log(2*math.pi*variance)) # equation 3: constant of one dimension
-        if normalizer == 'softmax': score = score.exp()
-        if normalizer == 'scaled':
-            score = (score-score.max()).exp()
-            score = (score-score.min())/(1-score.min()).clamp_min(1e-12)
-        w[idx] = (score/temperature).softmax(0)
+        rarity = _rarity(log_f[idx], normalizer, dim=features.shape[1], variance=variance)
+        w[idx] = (rarity/temperature).softmax(0)
     return normalize_weights(w, labels)
+
+def _rarity(log_f, normalizer, *, dim, variance): # (n,) of one class -> (n,) what is divided by T under the softmax
+    if normalizer == 'inverse': return -log_f # the softmax of -log f / T is f^(-1/T), normalised
+    log_inverse = -(log_f+(dim-1)/2*math.log(2*math.pi*variance)) # equation 3 has the constant of one dimension
+    if normalizer == 'softmax': return log_inverse.exp()
+    inverse = (log_inverse-log_inverse.max()).exp() # largest 1
+    return (inverse-inverse.min())/(1-inverse.min()).clamp_min(1e-12)
 
 # %% ../nbs/23_kde.ipynb #2c62b8e0
 def weigh_kde(
@@ -92,14 +98,15 @@ def weigh_kde(
     labels:Tensor, # (N,)
     *,
     seed:int=0,
-    encoder=GlanceEncoder, # the network; ResNetEncoder in the paper
+    encoder:Callable=GlanceEncoder, # the network; ResNetEncoder in the paper
     encoder_steps:int|None=None, # training steps of the encoder; None: eight passes over the images, at least 30
     encoder_lr:float=.001, # learning rate of the encoder; .01 for the two other encoders
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # of the weights: towards 0, only the rarest count; large, all alike; our measurement
     normalizer:str='inverse', # 'inverse', or the softmax forms 'softmax' and 'scaled'
-    on_step=None, # passed to `train_encoder`
+    on_step:Callable|None=None, # passed to `train_encoder`
 )->Tensor: # (N,) mean one within each class
-    "The paper's weights: train an encoder by GSC, embed, weigh by inverse density"
+    "The paper's weights: train an encoder with `gsc_loss`, embed, weigh by inverse density"
     model = train_encoder(images, labels, seed=seed, net=encoder, steps=encoder_steps, lr=encoder_lr, on_step=on_step)
-    return kde_weights(embed(model, images), labels, variance=variance, temperature=temperature, normalizer=normalizer)
+    features = embed(model, images) # (N,128)
+    return kde_weights(features, labels, variance=variance, temperature=temperature, normalizer=normalizer)

@@ -1,4 +1,4 @@
-"""One number for each image, of mean one within its class. What it may be, and what it does.
+"""One non-negative number for each image, of mean one within its class: the contract, the check and two diagnostics.
 
 Docs: https://dd-debias.github.io/dd-debias/weights.html.md"""
 
@@ -8,6 +8,8 @@ Docs: https://dd-debias.github.io/dd-debias/weights.html.md"""
 __all__ = ['normalize_weights', 'validate_inputs', 'conflict_share', 'effective_size', 'check_weights']
 
 # %% ../nbs/20_weights.ipynb #0eaf9185
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -18,28 +20,33 @@ def normalize_weights(
     weights:Tensor, # (N,) non-negative
     labels:Tensor, # (N,)
 )->Tensor: # (N,) float64, mean one within each class
-    "Scale weights class by class. Raises ValueError where that cannot be done"
+    "Scale weights to mean one in each class. Raises ValueError where that cannot be done"
     if weights.shape != labels.shape:
         raise ValueError(f'weights must be one number per sample, shape {tuple(labels.shape)}, '
                          f'got {tuple(weights.shape)}')
-    if weights.device != labels.device: raise ValueError(f'weights are on {weights.device} and labels on {labels.device}; move one with .to')
-    w, counts = weights.double(), class_counts(labels)
+    if weights.device != labels.device:
+        raise ValueError(f'weights are on {weights.device} and labels on {labels.device}; move one with .to')
+    w = weights.double()
+    counts = class_counts(labels) # (C,)
     if not w.isfinite().all() or (w < 0).any():
         raise ValueError('weights must be finite and non-negative; replace NaN, infinite and negative ones')
-    total = w.new_zeros(len(counts)).index_add_(0, labels, w)
-    if (dead := (total == 0).nonzero().flatten().tolist()):
-        raise ValueError(f'weights: every sample of class {dead[0]} has weight zero; '
+    totals = w.new_zeros(len(counts)).index_add_(0, labels, w) # (C,)
+    without = (totals == 0).nonzero().flatten().tolist()
+    if without:
+        raise ValueError(f'weights: every sample of class {without[0]} has weight zero; '
                          'give at least one a positive weight')
-    return w*(counts/total)[labels]
+    return w*(counts/totals)[labels]
 
+# %% ../nbs/20_weights.ipynb #ad7c564d
 def validate_inputs(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,)
     weights:Tensor|None=None, # (N,) or None for all ones
 )->Tensor: # (N,) float64, mean one within each class
-    "What every distiller and trainer asks first: do these three belong together? Raises ValueError naming the one that does not"
+    "Check that images, labels and weights describe the same samples. Raises ValueError naming the one that does not"
     check_images(images, labels)
-    return normalize_weights(torch.ones_like(labels, dtype=torch.float64) if weights is None else weights, labels)
+    if weights is None: weights = torch.ones_like(labels, dtype=torch.float64)
+    return normalize_weights(weights, labels)
 
 # %% ../nbs/20_weights.ipynb #feb27e3d
 def conflict_share(
@@ -54,16 +61,19 @@ def effective_size(
     labels:Tensor, # (N,)
 )->Tensor: # (C,) between 1 and the size of the class
     "(sum w)^2 / sum w^2 in each class (Kish, 1965)"
-    w, sums = weights.double(), torch.zeros(len(class_counts(labels)), dtype=torch.float64, device=weights.device)
-    return sums.index_add(0, labels, w)**2/sums.index_add(0, labels, w**2)
+    w = weights.double()
+    zeros = torch.zeros(len(class_counts(labels)), dtype=torch.float64, device=weights.device) # (C,)
+    sums = zeros.index_add(0, labels, w)
+    square_sums = zeros.index_add(0, labels, w**2)
+    return sums**2/square_sums
 
 # %% ../nbs/20_weights.ipynb #2c62b8e0a
 def check_weights(
-    weigh, # weigh(images, labels, *, seed) -> weights
+    weigh:Callable, # weigh(images, labels, *, seed) -> weights
     images:Tensor, # (N,C,H,W) a small set to try it on
-    labels:Tensor,
-):
-    "Raises AssertionError unless `weigh` gives non-negative weights of mean one in every class, repeats itself, and leaves the global random state alone"
+    labels:Tensor, # (N,)
+)->None:
+    "Raises AssertionError unless `weigh` is deterministic, leaves the global random state and returns valid weights"
     before = torch.get_rng_state()
     w = weigh(images, labels, seed=1)
     assert w.shape == labels.shape and w.device == images.device, \
