@@ -12,7 +12,8 @@ lib = cfg['lib_path']
 setup(
     version=cfg['version'],
     author=cfg['author'], author_email=cfg['author_email'], keywords=cfg['keywords'].split(),
-    classifiers=['Programming Language :: Python :: 3', 'Framework :: Jupyter', f"Intended Audience :: {cfg['audience']}"],
+    classifiers=[
+        'Programming Language :: Python :: 3', 'Framework :: Jupyter', f"Intended Audience :: {cfg['audience']}"],
     packages=find_packages(include=[lib, lib+'.*']), package_data={'': ['*']},
     install_requires=cfg['requirements'].split(),
     extras_require={'dev': cfg['dev_requirements'].split()},

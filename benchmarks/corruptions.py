@@ -47,7 +47,7 @@ def theirs():
         points = np.float32([[26, 26], [26, 6], [6, 6]])
         affine = cv2.getAffineTransform(points, points+np.random.uniform(-jitter, jitter, (3, 2)).astype(np.float32))
         x = cv2.warpAffine(np.array(x, np.float32), affine, (32, 32), borderMode=cv2.BORDER_REFLECT_101)
-        wave = lambda: height*gaussian(np.random.uniform(-1, 1, (32, 32)), width, mode='reflect', truncate=3)
+        def wave(): return height*gaussian(np.random.uniform(-1, 1, (32, 32)), width, mode='reflect', truncate=3)
         at = np.mgrid[:32, :32]+np.stack([wave(), wave()])
         return np.stack([map_coordinates(x[..., k], at, order=1, mode='reflect') for k in range(3)], -1)
 

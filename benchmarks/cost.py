@@ -1,9 +1,11 @@
-"""How the seconds of a step of DM grow with its settings, those of KDE weights with the number of images, and those of the judge with its networks. Adds lines to results/cost.jsonl.
+"""How cost grows: a step of DM with its settings, KDE weights with the number of images, an epoch of evaluation with
+the number of networks. Adds lines to results/cost.jsonl.
 
     python benchmarks/cost.py         # five minutes on two cores
     python benchmarks/cost.py --device cuda
 
-One setting moves at a time; the others stay at ten classes, ten images per class, 64 real images of each class in a step, width 128, 32x32."""
+One setting is varied at a time; the others stay at ten classes, ten images per class, 64 real images of each class in
+a step, width 128, 32x32."""
 import argparse
 from functools import partial
 
@@ -26,13 +28,17 @@ def dm(device, classes, ipc, batch, width, steps=3):
     return partial(distill_dm, x, y, ipc=ipc, batch=batch, net=partial(ConvNet, width=width), steps=steps), steps
 
 def kde(device, images):
-    z = torch.nn.functional.normalize(torch.randn(images, 128, generator=torch.Generator().manual_seed(0)), dim=1).to(device)
+    features = torch.randn(images, 128, generator=torch.Generator().manual_seed(0))
+    z = torch.nn.functional.normalize(features, dim=1).to(device)
     return partial(kde_weights, z, (torch.arange(images)%10).to(device)), 1
 
 def evaluator(device, networks, epochs=2):
+    "As evaluation does it: networks one by one on a CPU, stacked on a GPU"
     x, y = noise(100, 3).to(device), (torch.arange(100)%10).to(device)
-    if device == 'cpu': return (lambda: [train_classifier(x, y, seed=s, epochs=epochs) for s in range(networks)]), epochs
-    return partial(train_classifier, x, y, seeds=tuple(range(networks)), epochs=epochs), epochs
+    train = partial(train_classifier, x, y, epochs=epochs)
+    def one_by_one(): return [train(seed=s) for s in range(networks)]
+    stacked = partial(train, seeds=tuple(range(networks)))
+    return one_by_one if device == 'cpu' else stacked, epochs
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,6 +46,7 @@ if __name__ == '__main__':
     device = p.parse_args().device
     points = [('DM step', k, v, dm, BASE | {k: v}) for k, values in DM.items() for v in values]
     points += [('KDE weights', 'images', n, kde, dict(images=n)) for n in IMAGES]
+    # "the judge" is evaluation: the name that this measurement has in results/cost.jsonl
     points += [('epoch of the judge', 'networks', n, evaluator, dict(networks=n)) for n in NETWORKS]
     for what, setting, value, make, how in points:
         f, units = make(device, **how)

@@ -1,9 +1,11 @@
-"""Does low density find the bias-conflicting images? Every set at 1 and 5%, every encoder; adds lines to results/density.jsonl.
+"""Does low density find the bias-conflicting images? Every set at 1% and 5%, every encoder. Adds lines to
+results/density.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/density.py            # about an hour on one core
     DD_DEBIAS_DATA=.data python benchmarks/density.py cmnist     # only the sets whose name begins so
 
 Each measurement has a process of its own, so that its peak memory is its own."""
+import itertools
 import json
 import multiprocessing
 import sys
@@ -23,28 +25,45 @@ from dd_debias.records import append_line
 from dd_debias.run import git_commit, peak_memory
 from dd_debias.weights import conflict_share, effective_size
 
-SETS = {'cmnist': cmnist} | {f'bg_fmnist, {n} scenes': partial(bg_fmnist, per_kind=n) for n in (1, 10, 400)} | {
-    f'corrupted_cifar10, {p}': partial(corrupted_cifar10, preset=p) for p in ('mixed', 'type0', 'type1')}
-ENCODERS = dict(GlanceEncoder={}, SmallEncoder=dict(net=SmallEncoder, steps=100, lr=.01, weight_decay=1e-4),
-                ResNetEncoder=dict(net=ResNetEncoder, steps=100, lr=.001, weight_decay=1e-4))
+SETS = {'cmnist': cmnist}
+SETS |= {f'bg_fmnist, {n} scenes': partial(bg_fmnist, per_kind=n) for n in (1, 10, 400)}
+SETS |= {f'corrupted_cifar10, {p}': partial(corrupted_cifar10, preset=p) for p in ('mixed', 'type0', 'type1')}
+
+ENCODERS = dict( # arguments of train_encoder
+    GlanceEncoder={},
+    SmallEncoder=dict(net=SmallEncoder, steps=100, lr=.01, weight_decay=1e-4),
+    ResNetEncoder=dict(net=ResNetEncoder, steps=100, lr=.001, weight_decay=1e-4))
 ENCODERS['SmallEncoder, 800 steps'] = ENCODERS['SmallEncoder'] | dict(steps=800)
-VARIANTS = {'parts=1': dict(factor=1), 'parts=4': dict(factor=4), 'parts=8': dict(factor=8), 'calm=.5': dict(quantile=.5), 'calm=1': dict(quantile=1.)}
+
+VARIANTS = { # of the GlanceEncoder, by their names in results/density.jsonl: parts is grid today, and calm is quantile
+    'parts=1': dict(grid=1),
+    'parts=4': dict(grid=4),
+    'parts=8': dict(grid=8),
+    'calm=.5': dict(quantile=.5),
+    'calm=1': dict(quantile=1.)}
 ENCODERS |= {name: dict(net=partial(GlanceEncoder, **v)) for name, v in VARIANTS.items()}
-AT_FIVE = dict.fromkeys([*VARIANTS, 'SmallEncoder, 800 steps'], ('cmnist', 'bg_fmnist, 400 scenes', 'corrupted_cifar10, type1')) | {
-    'ResNetEncoder': ('bg_fmnist, 400 scenes',)} # these encoders are tried on these sets only, at 5%
+
+# encoders that are tried at 5% only, and on these sets only
+ONE_OF_EACH = ('cmnist', 'bg_fmnist, 400 scenes', 'corrupted_cifar10, type1')
+AT_FIVE = dict.fromkeys([*VARIANTS, 'SmallEncoder, 800 steps'], ONE_OF_EACH)
+AT_FIVE['ResNetEncoder'] = ('bg_fmnist, 400 scenes',)
+
+def is_tried(name, conflict, encoder): return encoder not in AT_FIVE or name in AT_FIVE[encoder] and conflict == .05
 
 def measure(name, conflict, encoder, seed=0):
     clock, seconds = time.perf_counter(), {}
-    def lap(what):
+    def log_phase(phase):
         nonlocal clock
-        seconds[what], clock = round(time.perf_counter()-clock, 1), time.perf_counter()
+        now = time.perf_counter()
+        seconds[phase] = round(now-clock, 1)
+        clock = now
     train = SETS[name](conflict, seed=seed)
     built = peak_memory('cpu')
-    lap('build')
+    log_phase('build')
     model = train_encoder(*train.xy, seed=seed, **ENCODERS[encoder])
-    lap('encoder')
+    log_phase('encoder')
     weights = kde_weights(embed(model, train.images), train.labels)
-    lap('density')
+    log_phase('density')
     return dict(
         set=name, conflict=conflict, encoder=encoder, seed=seed, images=len(train),
         auc=round(roc_auc_score(~train.aligned, weights), 4), share=round(conflict_share(weights, ~train.aligned), 4),
@@ -53,10 +72,10 @@ def measure(name, conflict, encoder, seed=0):
         threads=torch.get_num_threads(), torch=torch.__version__, commit=git_commit())
 
 if __name__ == '__main__':
-    chosen = [(n, c, e) for e in ENCODERS for n in SETS for c in (.05, .01)
-              if n.startswith(tuple(sys.argv[1:] or [''])) and (e not in AT_FIVE or n in AT_FIVE[e] and c == .05)]
+    names = [name for name in SETS if name.startswith(tuple(sys.argv[1:] or ['']))]
+    settings = itertools.product(ENCODERS, names, (.05, .01))
     with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
-        for job in [pool.apply_async(measure, c) for c in chosen]:
+        for job in [pool.apply_async(measure, (n, c, e)) for e, n, c in settings if is_tried(n, c, e)]:
             line = json.dumps(job.get())
             print(line, flush=True)
             append_line(Path(__file__).resolve().parents[1]/'results/density.jsonl', line)

@@ -1,8 +1,11 @@
-"""What evaluation costs, what other networks make of a set, and what the sets themselves show. Adds lines to results/evaluation.jsonl, across.jsonl and shown.jsonl.
+"""What evaluation costs, how other architectures score on the recorded sets, and how many of their images conflict.
 
-    DD_DEBIAS_DATA=.data python benchmarks/evaluation.py        # twenty networks on a hundred images, as one stack and one after the other
-    DD_DEBIAS_DATA=.data python benchmarks/evaluation.py across # six architectures on the recorded sets, an hour on one core
-    DD_DEBIAS_DATA=.data python benchmarks/evaluation.py shown  # how many images of the recorded sets show another class's colour"""
+    export DD_DEBIAS_DATA=.data
+    python benchmarks/evaluation.py        # twenty networks on a hundred images, stacked and one by one
+    python benchmarks/evaluation.py across # six architectures on the recorded sets, an hour on one core
+    python benchmarks/evaluation.py shown  # share of the recorded sets' images that show another class's colour
+
+Adds lines to results/evaluation.jsonl, across.jsonl and shown.jsonl."""
 import sys
 import time
 from functools import partial
@@ -29,33 +32,39 @@ def cost(networks=20):
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     syn, test = next(kept_sets())[1].to(device), cmnist(split='test')[:1000].to(device)
     seeds = tuple(range(networks))
+    def seconds(f):
+        f(1) # once, for what is set up once
+        clock = time.perf_counter()
+        f(STEPS)
+        if device == 'cuda': torch.cuda.synchronize()
+        return time.perf_counter()-clock
+    def relative_difference(a, b): return ((a(test.images)-b(test.images)).norm()/b(test.images).norm()).item()
     for name, net in NETS.items():
         train = partial(train_classifier, *syn.xy, net=net, **syn.training)
-        def seconds(f):
-            f(1) # once, for what is set up once
-            clock = time.perf_counter()
-            f(STEPS)
-            if device == 'cuda': torch.cuda.synchronize()
-            return time.perf_counter()-clock
-        def as_stack(epochs, **options): return train(seeds=seeds, epochs=epochs, **options)
-        def alone(epochs, **options): return [train(seed=s, epochs=epochs, **options) for s in seeds]
+        def as_stack(epochs, train=train, **options): return train(seeds=seeds, epochs=epochs, **options)
+        def alone(epochs, train=train, **options): return [train(seed=s, epochs=epochs, **options) for s in seeds]
         stack_seconds = seconds(as_stack)
         alone_seconds = seconds(alone)
         pairs = list(zip(as_stack(1, bf16=False), alone(1, bf16=False), strict=True))
-        with torch.no_grad(): apart = max(((a(test.images)-b(test.images)).norm()/b(test.images).norm()).item() for a, b in pairs)
-        add('evaluation.jsonl', dict(net=name, networks=networks, images=len(syn), steps=STEPS, alone_seconds=round(alone_seconds, 2), stack_seconds=round(stack_seconds, 2),
-                                ratio=round(alone_seconds/stack_seconds, 2), apart=apart), device)
+        with torch.no_grad(): apart = max(relative_difference(a, b) for a, b in pairs)
+        line = dict(
+            net=name, networks=networks, images=len(syn), steps=STEPS,
+            alone_seconds=round(alone_seconds, 2), stack_seconds=round(stack_seconds, 2),
+            ratio=round(alone_seconds/stack_seconds, 2), apart=apart)
+        add('evaluation.jsonl', line, device)
 
 def across():
     test = cmnist(split='test')
     for name, syn in kept_sets():
         scores = evaluate_across(syn, test, train=partial(train_classifier, epochs=300))
         for net, rows in scores.groupby('net', sort=False):
-            add('across.jsonl', dict(set=name, net=net, epochs=300, **{k: rows[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')}))
+            accuracies = {k: rows[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')}
+            add('across.jsonl', dict(set=name, net=net, epochs=300, **accuracies))
 
 def shown():
-    reader, right = train_bias_classifier(cmnist(split='test'))
+    classifier, right = train_bias_classifier(cmnist(split='test'))
     for path in sorted(RESULTS.glob('**/cmnist-c0.05-*/distilled.safetensors')):
-        add('shown.jsonl', dict(name=path.parent.name, shown=round(conflict_rate(load(path), reader), 3), reader_percent=round(right, 1)))
+        rate = conflict_rate(load(path), classifier)
+        add('shown.jsonl', dict(name=path.parent.name, shown=round(rate, 3), reader_percent=round(right, 1)))
 
 if __name__ == '__main__': dict(across=across, shown=shown).get(sys.argv[-1], cost)()

@@ -1,4 +1,5 @@
-"""What makes the ConvNet fast on a CPU, and what was tried and not kept: seconds to embed 2,560 images of 32x32, width 128. Adds lines to results/layers.jsonl.
+"""What makes the ConvNet fast on a CPU, and what was tried and not kept: seconds to embed 2,560 images of 32x32, width
+128. Adds lines to results/layers.jsonl.
 
     python benchmarks/layers.py   # three minutes on two cores"""
 import time
@@ -13,7 +14,6 @@ from torch.utils.benchmark import Timer
 
 import dd_debias.nets
 from dd_debias.nets import ConvNet, autocast_bf16
-from dd_debias.run import run
 
 plain = dict(MatmulConv2d=nn.Conv2d, AvgPool2x2=partial(nn.AvgPool2d, 2))
 VARIANTS = { # layers to swap, bfloat16, images in a block, layout, torch.compile
@@ -31,12 +31,15 @@ if __name__ == '__main__':
     for name, (swaps, bf16, block, layout, compiled) in VARIANTS.items():
         with patch.multiple(dd_debias.nets, **swaps) if swaps else nullcontext(): net = ConvNet().requires_grad_(False)
         blocks = x.split(block)
-        if layout: net, blocks = net.to(memory_format=layout), [b.contiguous(memory_format=layout) for b in blocks]
+        if layout:
+            net = net.to(memory_format=layout)
+            blocks = [b.contiguous(memory_format=layout) for b in blocks]
         embed = torch.compile(net.backbone) if compiled else net.backbone
-        def run():
+        def embed_all(embed=embed, blocks=blocks, bf16=bf16):
             with torch.no_grad(), autocast_bf16('cpu') if bf16 else nullcontext(): return [embed(b) for b in blocks]
         clock = time.perf_counter()
-        run()
+        embed_all()
         first = time.perf_counter()-clock
-        m = Timer('f()', globals=dict(f=run), num_threads=torch.get_num_threads()).blocked_autorange(min_run_time=4)
+        timer = Timer('f()', globals=dict(f=embed_all), num_threads=torch.get_num_threads())
+        m = timer.blocked_autorange(min_run_time=4)
         add('layers.jsonl', dict(variant=name, seconds=round(m.median, 3), first=round(first, 2)))

@@ -12,7 +12,8 @@ RESULTS = Path(__file__).resolve().parents[1]/'results'
 
 def add(name, line, device='cpu', show=True):
     "Add a line to results/<name>, and print it"
-    line = json.dumps(dict(line, threads=torch.get_num_threads(), device=torch.cuda.get_device_name() if device == 'cuda' else platform.machine(),
-                           torch=torch.__version__, commit=git_commit()))
+    machine = torch.cuda.get_device_name() if device == 'cuda' else platform.machine()
+    line = json.dumps(dict(
+        line, threads=torch.get_num_threads(), device=machine, torch=torch.__version__, commit=git_commit()))
     if show: print(line, flush=True)
     append_line(RESULTS/name, line)

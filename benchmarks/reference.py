@@ -1,6 +1,7 @@
-"""The hot paths as the field's public code writes them, to measure ours against: class after class, network after network, image after image, float32, default memory layout.
+"""The hot paths as the field's public code writes them, to measure ours against: class by class, network by network,
+image by image, in float32 and the default memory layout.
 
-Written for this purpose and in our words; nothing of the package calls it."""
+Written for this purpose and in our words; the package does not use it."""
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -11,7 +12,8 @@ from dd_debias.augment import batch_augment, siamese_augment
 def convnet(channels=3, classes=10, size=32, width=128):
     layers = []
     for i in range(3):
-        layers += [nn.Conv2d(width if i else channels, width, 3, padding=1), nn.GroupNorm(width, width, affine=True), nn.ReLU(), nn.AvgPool2d(2)]
+        conv = nn.Conv2d(width if i else channels, width, 3, padding=1)
+        layers += [conv, nn.GroupNorm(width, width, affine=True), nn.ReLU(), nn.AvgPool2d(2)]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width*(size//8)**2, classes))
 
 def batch_of(images, labels, c, n):
@@ -25,7 +27,8 @@ def dm_step(new, images, labels, syn, batch=256):
     net = new().to(images.device).requires_grad_(False)
     opt, loss = torch.optim.SGD([syn], lr=1., momentum=.5), 0.
     for c in range(10):
-        real, fake = class_augment(batch_of(images, labels, c, batch), c), class_augment(syn[c], c)
+        real = class_augment(batch_of(images, labels, c, batch), c)
+        fake = class_augment(syn[c], c)
         loss = loss+(net[:-1](real).detach().mean(0)-net[:-1](fake).mean(0)).square().sum()
     opt.zero_grad()
     loss.backward()
@@ -35,10 +38,13 @@ def dsa_step(new, images, labels, syn, batch=256):
     net = new().to(images.device)
     opt, loss = torch.optim.SGD([syn], lr=.1, momentum=.5), 0.
     for c in range(10):
-        x, s = class_augment(batch_of(images, labels, c, batch), c), class_augment(syn[c], c)
-        target = torch.autograd.grad(F.cross_entropy(net(x), torch.full((len(x),), c, device=x.device)), net.parameters())
-        made = torch.autograd.grad(F.cross_entropy(net(s), torch.full((len(s),), c, device=x.device)), net.parameters(), create_graph=True)
-        for a, b in zip(made, target):
+        real = class_augment(batch_of(images, labels, c, batch), c)
+        fake = class_augment(syn[c], c)
+        real_loss = F.cross_entropy(net(real), torch.full((len(real),), c, device=real.device))
+        real_gradients = torch.autograd.grad(real_loss, net.parameters())
+        fake_loss = F.cross_entropy(net(fake), torch.full((len(fake),), c, device=real.device))
+        fake_gradients = torch.autograd.grad(fake_loss, net.parameters(), create_graph=True)
+        for a, b in zip(fake_gradients, real_gradients, strict=True):
             if a.ndim > 1:
                 a, b = a.flatten(1), b.flatten(1)
                 loss = loss+(1-(a*b).sum(1)/(a.norm(dim=1)*b.norm(dim=1)+1e-6)).sum()
@@ -52,7 +58,8 @@ def mtt_step(new, syn, labels, start, target, steps, lr=.01):
     shapes = {k: p.shape for k, p in net.named_parameters()}
     for i in range(steps):
         pieces = theta.split([s.numel() for s in shapes.values()])
-        out = torch.func.functional_call(net, {k: v.view(s) for (k, s), v in zip(shapes.items(), pieces)}, (batch_augment(syn, seed=i),))
+        parameters = {k: v.view(s) for (k, s), v in zip(shapes.items(), pieces, strict=True)}
+        out = torch.func.functional_call(net, parameters, (batch_augment(syn, seed=i),))
         grad, = torch.autograd.grad(F.cross_entropy(out, labels), theta, create_graph=True)
         theta = theta-lr*grad
     ((theta-target).square().sum()/(start-target).square().sum()).backward()

@@ -3,7 +3,8 @@
     DD_DEBIAS_DATA=.data python benchmarks/sooner.py              # one and a half hours on one core
     DD_DEBIAS_DATA=.data python benchmarks/sooner.py cmnist 1     # one set, the second seed
 
-With KDE weights at 5% conflicting, ten images per class. The clock runs while images are made and stops while they are judged, by one network of 100 steps."""
+With KDE weights at 5% conflicting, ten images per class. The clock runs while images are distilled and stops while they
+are evaluated, by one network of 100 steps."""
 import sys
 import time
 from functools import partial
@@ -22,7 +23,7 @@ from dd_debias.pixels import channel_stats, unstandardize
 from dd_debias.train import train_classifier
 
 STEPS = (10, 25, 50, 100, 200)
-VARIANTS = { # a list of learning rates: one for the way to each of STEPS
+VARIANTS = { # a list of learning rates has one for the steps up to each of STEPS
     "authors' settings": dict(lr=1., batch=256, sampling='weighted', init='uniform', anneal=False),
     '+ batches drawn by weight, a quarter as large': dict(lr=1., init='uniform', anneal=False),
     '+ first images drawn by weight': dict(lr=1., anneal=False),
@@ -34,22 +35,28 @@ VARIANTS = { # a list of learning rates: one for the way to each of STEPS
 
 def curve(train, test, weights, variant, seed):
     how = VARIANTS[variant].copy()
-    lr, averaged, state, states, marks = how.pop('lr', 10.), how.pop('mean', False), None, [], []
-    stats, seconds = channel_stats(train.images, weights), 0.
-    for i, step in enumerate(STEPS):
-        def keep(n, steps, s):
-            marks.append(time.perf_counter())
-            states.append(dict(images=s['images'].clone(), velocity=s['velocity'].clone(), step=n))
-        if how.get('anneal', True): # a way of its own to each of STEPS
-            state, states, marks, seconds = None, [], [], 0.
+    lr = how.pop('lr', 10.)
+    rates = lr if isinstance(lr, list) else [lr]*len(STEPS)
+    averaged = how.pop('mean', False)
+    stats = channel_stats(train.images, weights)
+    state, states, marks, seconds = None, [], [], 0.
+    def keep(step, steps, state):
+        marks.append(time.perf_counter())
+        states.append(dict(images=state['images'].clone(), velocity=state['velocity'].clone(), step=step))
+    for step, rate in zip(STEPS, rates, strict=True):
+        if how.get('anneal', True): # then each of STEPS needs a run of its own, from the first step
+            states.clear()
+            marks.clear()
+            state, seconds = None, 0.
         begun = len(states)
-        distill_dm(*train.xy, weights, seed=seed, steps=step, resume_from=state, lr=lr[i] if isinstance(lr, list) else lr, on_step=keep, **how)
+        distill_dm(*train.xy, weights, seed=seed, steps=step, resume_from=state, lr=rate, on_step=keep, **how)
         state = states[-1]
         seconds += (step-begun)*torch.tensor(marks[begun:], dtype=torch.float64).diff().median().item()
         images = torch.stack([s['images'] for s in states[step//2:]]).mean(0) if averaged else state['images']
         syn = Distilled(unstandardize(images, stats), torch.arange(10).repeat_interleave(10), *stats)
         scores = evaluate(syn, test, train=partial(train_classifier, epochs=100), networks=1, seed=seed).iloc[0]
-        yield dict(variant=variant, seed=seed, step=step, seconds=round(seconds, 1), **{k: round(scores[k], 2) for k in ('all', 'aligned', 'conflicting')})
+        accuracies = {k: round(scores[k], 2) for k in ('all', 'aligned', 'conflicting')}
+        yield dict(variant=variant, seed=seed, step=step, seconds=round(seconds, 1), **accuracies)
 
 if __name__ == '__main__':
     seeds = [int(a) for a in sys.argv[1:] if a.isdecimal()] or [0]

@@ -1,12 +1,14 @@
-"""Our hot paths against plain references (reference.py) at equal settings, on one machine, in one run; adds lines to results/speed.jsonl.
+"""Our hot paths against plain references (reference.py) at equal settings, on one machine, in one run. Adds lines to
+results/speed.jsonl.
 
     python benchmarks/speed.py               # all of it, ten minutes on two cores
     python benchmarks/speed.py dm kde        # only these
     python benchmarks/speed.py --device cuda
     python benchmarks/speed.py --smoke       # every row once, tiny, and nothing is recorded
 
-Ten images per class, 256 real ones of each class in a step, width 128, 32x32, ten classes. The floor is the time of the step's multiplications at the
-rate of a big matrix product in the precision we use, measured in the same run. Each side runs in a process of its own, so that its peak memory is its own."""
+Ten images per class, 256 real ones of each class in a step, width 128, 32x32, ten classes. The floor is the time of the
+step's multiplications at the rate of a big matrix product in the precision we use, measured in the same run. Each side
+runs in a process of its own, so that its peak memory is its own."""
 import argparse
 import multiprocessing
 from functools import partial
@@ -32,14 +34,20 @@ from dd_debias.run import peak_memory
 from dd_debias.train import train_classifier
 
 
-def noise(*shape): return torch.randint(256, (*shape, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def noise(*shape):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (*shape, 32, 32), dtype=torch.uint8, generator=generator)
 
 def real(n, device):
-    "Bytes that stand for real images, and labels: what they show changes no time"
+    "Random images and labels in place of real ones: their content does not change the time"
     return noise(n, 3).to(device), (torch.arange(n)%10).to(device)
 
 def ready(images): return standardize(images, channel_stats(images))
-def synthetic(device): return torch.randn(10, 10, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
+
+def synthetic(device): # (classes, images per class, C,H,W)
+    return torch.randn(10, 10, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
+
+def synthetic_labels(device): return torch.arange(10, device=device).repeat_interleave(10)
 
 def networks(tiny):
     "Ours and the reference's ConvNet"
@@ -59,22 +67,29 @@ def dsa(side, device, tiny):
     return partial(reference.dsa_step, plain, ready(x), y, synthetic(device).requires_grad_(), batch), 1
 
 def mtt(side, device, tiny):
-    steps, syn, y = 1 if tiny else 10, synthetic(device).flatten(0, 1), torch.arange(10, device=device).repeat_interleave(10)
+    steps = 1 if tiny else 10
+    syn, y = synthetic(device).flatten(0, 1), synthetic_labels(device)
     ours, plain = networks(tiny)
     net = ours().to(device)
     start = torch.nn.utils.parameters_to_vector(net.parameters()).detach()
     target = start+.01*torch.randn_like(start)
-    if side == 'reference': return partial(reference.mtt_step, plain, syn.requires_grad_(), y, start.requires_grad_(), target, steps), 1
+    if side == 'reference':
+        return partial(reference.mtt_step, plain, syn.requires_grad_(), y, start.requires_grad_(), target, steps), 1
     batches = [(torch.arange(100, device=device), i) for i in range(steps)]
-    return partial(student_gradient, functional_loss(net), start, target, syn, y, batches, torch.tensor(.01, device=device), augment='color_crop_cutout_scale_rotate'), 1
+    lr = torch.tensor(.01, device=device)
+    gradient = partial(student_gradient, augment='color_crop_cutout_scale_rotate')
+    return partial(gradient, functional_loss(net), start, target, syn, y, batches, lr), 1
 
 def evaluator(side, device, tiny):
-    x, y, many, epochs = synthetic(device).flatten(0, 1), torch.arange(10, device=device).repeat_interleave(10), 2 if tiny else 20, 1 if tiny else 3
+    many, epochs = (2, 1) if tiny else (20, 3)
+    x, y = synthetic(device).flatten(0, 1), synthetic_labels(device)
     net, plain = networks(tiny)
     if side == 'reference': return partial(reference.train_networks, plain, x, y, many, epochs), epochs
-    train, seeds = partial(train_classifier, x.sigmoid(), y, net=net, epochs=epochs), tuple(range(many))
+    train = partial(train_classifier, x.sigmoid(), y, net=net, epochs=epochs)
+    seeds = tuple(range(many))
     if device == 'cuda': return partial(train, seeds=seeds), epochs
-    return (lambda: [train(seed=s) for s in seeds]), epochs
+    def one_by_one(): return [train(seed=s) for s in seeds]
+    return one_by_one, epochs
 
 def encoder(side, device, tiny):
     x, y = real(6000, device)
@@ -85,7 +100,8 @@ def encoder(side, device, tiny):
 def embedding(side, device, tiny):
     x = real(500 if tiny else 5000, device)[0].repeat(1 if tiny else 12, 1, 1, 1)
     net = Standardized(GlanceEncoder(), *channel_stats(x)).to(device).eval()
-    return (partial(embed, net, x) if side == 'ours' else partial(reference.embed, net.net, ready(x))), 1
+    if side == 'ours': return partial(embed, net, x), 1
+    return partial(reference.embed, net.net, ready(x)), 1
 
 def embedding_convnet(side, device, tiny):
     x = real(100 if tiny else 5000, device)[0]
@@ -95,7 +111,8 @@ def embedding_convnet(side, device, tiny):
 
 def kde(side, device, tiny):
     n = 600 if tiny else 60000
-    z = torch.nn.functional.normalize(torch.randn(n, 128, generator=torch.Generator().manual_seed(0)), dim=1).to(device)
+    features = torch.randn(n, 128, generator=torch.Generator().manual_seed(0))
+    z = torch.nn.functional.normalize(features, dim=1).to(device)
     y = torch.arange(10, device=device).repeat_interleave(n//10)
     if side == 'ours': return partial(kde_weights, z, y), 1
     if side == 'reference': return partial(reference.kde, z, y), 1
@@ -108,23 +125,37 @@ def painting(channels, paint):
     def row(side, device, tiny):
         images = noise(20 if tiny else 2000, channels)
         bias = torch.arange(len(images))%10
-        return partial(paint if side == 'ours' else partial(reference.one_by_one, paint), images, bias, seed=0), 1
+        paint_all = paint if side == 'ours' else partial(reference.one_by_one, paint)
+        return partial(paint_all, images, bias, seed=0), 1
     return row
 
 ROWS = dict(
-    dm=dm, dsa=dsa, mtt=mtt, evaluate=evaluator, encoder=encoder, embedding=embedding, embedding_convnet=embedding_convnet, kde=kde,
-    cmnist=painting(1, paint_color), bg_fmnist=painting(1, partial(paint_background, scenes=noise(10, 400, 3))), corrupted_cifar10=painting(3, corrupt))
+    dm=dm, dsa=dsa, mtt=mtt, evaluate=evaluator,
+    encoder=encoder, embedding=embedding, embedding_convnet=embedding_convnet, kde=kde,
+    cmnist=painting(1, paint_color),
+    bg_fmnist=painting(1, partial(paint_background, scenes=noise(10, 400, 3))),
+    corrupted_cifar10=painting(3, corrupt))
 SIDES = {'kde': ('ours', 'reference', 'sklearn')}
-NOT_COUNTED = ('mtt', 'cmnist', 'bg_fmnist', 'corrupted_cifar10') # the counter cannot look into jvp, and painting does not multiply
-WORK = dict(dm='step of DM', dsa='step of DSA, real and synthetic gradients', mtt='step of MTT, a student of 10 steps', evaluate='epoch of 20 networks on 100 images',
-            encoder='step of the encoder, 256 images', embedding='embedding of 60,000 images, default encoder', embedding_convnet='embedding of 5,000 images, ConvNet',
-            kde='KDE weights of 60,000 x 128', cmnist='painting 2,000 images for Colored MNIST', bg_fmnist='painting 2,000 for BG-FMNIST',
-            corrupted_cifar10='painting 2,000 for Corrupted CIFAR-10')
+# the counter of multiplications cannot look into jvp, and painting does not multiply
+NOT_COUNTED = ('mtt', 'cmnist', 'bg_fmnist', 'corrupted_cifar10')
+WORK = dict(
+    dm='step of DM',
+    dsa='step of DSA, real and synthetic gradients',
+    mtt='step of MTT, a student of 10 steps',
+    evaluate='epoch of 20 networks on 100 images',
+    encoder='step of the encoder, 256 images',
+    embedding='embedding of 60,000 images, default encoder',
+    embedding_convnet='embedding of 5,000 images, ConvNet',
+    kde='KDE weights of 60,000 x 128',
+    cmnist='painting 2,000 images for Colored MNIST',
+    bg_fmnist='painting 2,000 for BG-FMNIST',
+    corrupted_cifar10='painting 2,000 for Corrupted CIFAR-10')
 
 def matrix_rate(device):
     "Multiplications and additions per second"
     a = torch.randn(2048, 2048, device=device)
-    with autocast_bf16(device): seconds = Timer('a@a', globals=dict(a=a), num_threads=torch.get_num_threads()).blocked_autorange().median
+    timer = Timer('a@a', globals=dict(a=a), num_threads=torch.get_num_threads())
+    with autocast_bf16(device): seconds = timer.blocked_autorange().median
     return 2*2048**3/seconds
 
 def measure(name, side, device, tiny):
@@ -139,6 +170,15 @@ def measure(name, side, device, tiny):
         flops = count.get_total_flops()/units
     return m.median/units, m.iqr/units, after, after-before, flops, matrix_rate(device) if flops else None
 
+def print_row(line, side):
+    "One side of a line, beside ours"
+    def show(key, form=''): return format(line[key], form) if line.get(key) is not None else ''
+    work = line['work']+(', against scikit-learn' if side == 'sklearn' else '')
+    times = f"{show('seconds', '9.4f'):>9} {show(side+'_seconds', '9.4f'):>9}"
+    against = f"{show(side+'_ratio', '6.1f'):>6} {show('floor', '8.4f'):>8}"
+    memory = f"{show('added_memory_mb')} {show(side+'_added_memory_mb')}"
+    print(f'{work:50} {times} {against}   {memory}', flush=True)
+
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('names', nargs='*', metavar='name', help=', '.join(ROWS))
@@ -150,13 +190,17 @@ if __name__ == '__main__':
     for name in args.names or ROWS:
         seen = {}
         for side in SIDES.get(name, ('ours', 'reference')):
-            with multiprocessing.get_context('spawn').Pool(1) as pool: seen[side] = pool.apply(measure, (name, side, args.device, args.smoke))
-        seconds, spread, peak, added, flops, rate = seen['ours']
-        line = dict(row=name, work=WORK[name], seconds=seconds, spread=spread, floor=flops/rate if flops else None, peak_memory_mb=peak, added_memory_mb=added)
-        for side, m in seen.items():
-            if side != 'ours': line |= {f'{side}_seconds': m[0], f'{side}_spread': m[1], f'{side}_added_memory_mb': m[3], f'{side}_ratio': m[0]/seconds}
-        for side in list(seen)[1:]:
-            show = lambda key, form: format(line[key], form) if line.get(key) is not None else ''
-            print(f"{WORK[name]+(', against scikit-learn' if side == 'sklearn' else ''):50} {show('seconds', '9.4f'):>9} {show(side+'_seconds', '9.4f'):>9} "
-                  f"{show(side+'_ratio', '6.1f'):>6} {show('floor', '8.4f'):>8}   {added} {show(side+'_added_memory_mb', '')}", flush=True)
-        if not args.smoke: add('speed.jsonl', {k: float(f'{v:.4g}') if isinstance(v, float) else v for k, v in line.items()}, args.device, show=False)
+            with multiprocessing.get_context('spawn').Pool(1) as pool:
+                seen[side] = pool.apply(measure, (name, side, args.device, args.smoke))
+        seconds, spread, peak, added, flops, rate = seen.pop('ours')
+        line = dict(
+            row=name, work=WORK[name], seconds=seconds, spread=spread, floor=flops/rate if flops else None,
+            peak_memory_mb=peak, added_memory_mb=added)
+        for side, (other_seconds, other_spread, _, other_added, _, _) in seen.items():
+            line[f'{side}_seconds'] = other_seconds
+            line[f'{side}_spread'] = other_spread
+            line[f'{side}_added_memory_mb'] = other_added
+            line[f'{side}_ratio'] = other_seconds/seconds
+        for side in seen: print_row(line, side)
+        rounded = {k: float(f'{v:.4g}') if isinstance(v, float) else v for k, v in line.items()}
+        if not args.smoke: add('speed.jsonl', rounded, args.device, show=False)

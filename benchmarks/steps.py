@@ -1,4 +1,5 @@
-"""Seconds of one step of each distiller, and its memory, on Colored MNIST at ten images per class; adds lines to results/steps.jsonl.
+"""Seconds of one step of each distiller, and its memory, on Colored MNIST at ten images per class. Adds lines to
+results/steps.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/steps.py              # two minutes on two cores
     DD_DEBIAS_DATA=.data python benchmarks/steps.py --paper      # the original authors' batch and width, on a GPU
@@ -28,9 +29,14 @@ DISTILLERS = {
     'DM': partial(distill_dm, steps=STEPS), 'DM, factor=2': partial(distill_dm, steps=STEPS, factor=2),
     'DSA': partial(distill_dsa, rounds=1, outer=STEPS), 'MTT': partial(distill_mtt, steps=STEPS)}
 
+def median_interval(marks):
+    if len(marks) <= 2: return None
+    return round(torch.tensor(marks, dtype=torch.float64).diff().median().item(), 4)
+
 def measure(name, recipe, device):
     train = cmnist().to(device)
-    distill, before = apply_recipe(DISTILLERS[name], recipe), peak_memory(device)
+    distill = apply_recipe(DISTILLERS[name], recipe)
+    before = peak_memory(device)
     if name == 'MTT': # one epoch of one expert is enough to time it, and as many as are asked for to start from
         asked = distill.keywords.get('max_start_epoch', 4)-1+distill.keywords.get('expert_epochs', 1)
         distill = partial(distill, experts=partial(expert_trajectories, experts=1, epochs=asked, steps=20))
@@ -40,12 +46,14 @@ def measure(name, recipe, device):
             if train.images.is_cuda: torch.cuda.synchronize()
             marks[what].append(time.perf_counter())
         return hook
-    distill(*train.xy, ipc=10, on_step=mark('step'), **({'on_expert': mark('expert')} if name == 'MTT' else {}))
-    median = lambda t: round(torch.tensor(t, dtype=torch.float64).diff().median().item(), 4) if len(t) > 2 else None
+    of_experts = dict(on_expert=mark('expert')) if name == 'MTT' else {}
+    distill(*train.xy, ipc=10, on_step=mark('step'), **of_experts)
+    machine = torch.cuda.get_device_name() if train.images.is_cuda else platform.machine()
     return dict(
-        distiller=name, recipe=recipe, step_seconds=median(marks['step']), expert_epoch_seconds=median(marks['expert']),
+        distiller=name, recipe=recipe,
+        step_seconds=median_interval(marks['step']), expert_epoch_seconds=median_interval(marks['expert']),
         before_memory_mb=before, peak_memory_mb=peak_memory(device), steps=STEPS, threads=torch.get_num_threads(),
-        device=torch.cuda.get_device_name() if train.images.is_cuda else platform.machine(), torch=torch.__version__, commit=git_commit())
+        device=machine, torch=torch.__version__, commit=git_commit())
 
 if __name__ == '__main__':
     given = [a for a in sys.argv[1:] if a != '--paper']

@@ -3,7 +3,8 @@
     DD_DEBIAS_DATA=.data python benchmarks/stronger.py            # about an hour on one core
     DD_DEBIAS_DATA=.data python benchmarks/stronger.py bg_fmnist  # only the sets whose name begins so
 
-With KDE weights at 5% conflicting, ten images per class, networks of width 48. All are judged by networks that take 200 steps."""
+With KDE weights at 5% conflicting, ten images per class, networks of width 48. Every set is evaluated by networks that
+are trained for 200 steps."""
 import json
 import sys
 import time
@@ -23,18 +24,24 @@ from dd_debias.run import git_commit
 from dd_debias.train import train_classifier
 
 SETS = dict(cmnist=cmnist, bg_fmnist=bg_fmnist)
-VARIANTS = {'DM': {}, 'kernel': dict(distance=kernel_distance), 'parts=2': dict(factor=2),
-            'parts=2, kernel': dict(factor=2, distance=kernel_distance)}
+VARIANTS = { # by their names in results/stronger.jsonl: parts is factor today
+    'DM': {},
+    'kernel': dict(distance=kernel_distance),
+    'parts=2': dict(factor=2),
+    'parts=2, kernel': dict(factor=2, distance=kernel_distance)}
 NET = partial(ConvNet, width=48)
 
 def measure(train, test, weights, variant, seed):
     clock, how = time.perf_counter(), VARIANTS[variant]
     syn = distill_dm(*train.xy, weights, seed=seed, net=NET, **how)
     seconds = time.perf_counter()-clock
-    evaluator = partial(train_classifier, net=NET, epochs=200//-(-len(syn.xy[0])//256))
-    scores = evaluate(syn, test, train=evaluator, networks=2, seed=seed)
-    return dict(variant=variant, seed=seed, score={k: scores[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')},
-                seconds=round(seconds, 1), threads=torch.get_num_threads(), torch=torch.__version__, commit=git_commit())
+    batches = -(-len(syn.xy[0])//256) # in an epoch
+    trainer = partial(train_classifier, net=NET, epochs=200//batches)
+    scores = evaluate(syn, test, train=trainer, networks=2, seed=seed)
+    accuracies = {k: scores[k].round(2).tolist() for k in ('all', 'aligned', 'conflicting')}
+    return dict(
+        variant=variant, seed=seed, score=accuracies, seconds=round(seconds, 1),
+        threads=torch.get_num_threads(), torch=torch.__version__, commit=git_commit())
 
 if __name__ == '__main__':
     for seed in range(2):

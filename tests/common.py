@@ -24,7 +24,8 @@ any_set = pytest.mark.parametrize('channels,size,sizes', [(1, 24, (5, 1, 7)), (3
 
 def some_set(channels, size, sizes):
     labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    images = torch.randint(256, (len(labels), channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (len(labels), channels, size, size), generator=generator, dtype=torch.uint8)
     return images, labels
 
 few = color_digits()[:100]
@@ -33,4 +34,6 @@ short = partial(expert_trajectories, experts=1, epochs=1, steps=2, batch=8)
 
 def left(folder): return sorted(p.name for p in Path(folder).rglob('*') if p.is_file())
 
-COMMAND = 'run color_digits --ipc 2 --steps 60 --distill.batch 8 --epochs 20 --networks 2 --seed 3 --device cpu'.split()
+COMMAND = [
+    'run', 'color_digits', '--ipc', '2', '--steps', '60', '--distill.batch', '8', '--epochs', '20', '--networks', '2',
+    '--seed', '3', '--device', 'cpu']

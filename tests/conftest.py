@@ -25,14 +25,15 @@ def project(root, tmp_path):
 
 @pytest.fixture(scope='session')
 def authors():
-    "A network, images, and what the original authors' public code makes of them; the file says which code"
+    "A network, images, and what the original authors' public code computes from them; the file says which code"
     tensors = load_tensors(Path(__file__).parent/'fixtures/authors.safetensors')[0]
-    tensors = {k.replace('.body.', '.backbone.'): v for k, v in tensors.items()} # the file was made when a network's backbone was its body
+    # the file was written when a network's backbone was called its body
+    tensors = {k.replace('.body.', '.backbone.'): v for k, v in tensors.items()}
     net = ConvNet(3, 3, 16, width=6)
     net.load_state_dict({k.removeprefix('start.'): v for k, v in tensors.items() if k.startswith('start.')})
     return net, tensors
 
 @pytest.fixture(scope='session')
 def trainers():
-    "What the public code of LfF, DFA and SelecMix makes of the same numbers; the file says which code"
+    "What the public code of LfF, DFA and SelecMix computes from the same numbers; the file says which code"
     return load_tensors(Path(__file__).parent/'fixtures/trainers.safetensors')[0]

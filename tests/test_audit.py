@@ -1,4 +1,4 @@
-"Tables by hand, pages that hold all they show, and the command"
+"The audit: its table against hand computations, its self-contained page, and its command"
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -23,8 +23,8 @@ def noise(labels, bias=None, classes=(), channels=3, size=16):
 
 def plain(images, labels, *, seed=0): return torch.arange(1., len(labels)+1, device=labels.device)
 
-def test_table_by_hand():
-    "Five images; weights on any scale"
+def test_audit_table_matches_hand_computation():
+    "Five images, with weights that are not normalized"
     t = audit_table(noise([0, 0, 0, 1, 1], [0, 1, 1, 1, 1], ('a', 'b')), torch.tensor([1., 1, 4, 30, 10]))
     assert list(t.index) == ['a', 'b', 'all'] and t.images.tolist() == [3, 2, 5] and t.conflicting.tolist() == [2, 0, 2]
     assert t.effective_size.tolist() == pytest.approx([36/18, 1600/1000, 3.6])
@@ -33,28 +33,30 @@ def test_table_by_hand():
     # aligned weigh .5, 1.5 and .5; conflicting .5 and 2: of the six pairs 3 and 1 in order, two ties
     assert t.auc[['a', 'all']].tolist() == pytest.approx([.75, 4/6]) and np.isnan(t.auc['b'])
 
-def test_heaviest_hundredth_counts_whole_images():
+def test_heaviest_1pct_rounds_up_to_whole_images():
     w = torch.ones(250)
     w[:3] = 1000
     t = audit_table(noise([0]*250), w)
     assert t.heaviest_1pct_share['0'] == pytest.approx(3000/3247) # three of 250, rounded up
     assert 'auc' not in t and 'The bias' not in summarize(t) and 'most uneven' in summarize(t)
 
-def test_equal_weights_say_so():
+def test_summary_of_equal_weights():
     data = noise([0, 1]*20, [0, 1]*20)
     table = audit_table(data, torch.ones(40))
     assert 'nearly alike' in summarize(table) and 'AUC' not in summarize(table) and table.auc.isna().all()
     assert figure_to_png(weight_histogram(data, torch.ones(40)))
 
-@pytest.mark.parametrize('classes,channels,size,bands', [(1, 3, 16, 1), (2, 1, 32, 1), (6, 3, 64, 1), (12, 3, 16, 1), (13, 1, 28, 2), (100, 3, 16, 9)])
+@pytest.mark.parametrize('classes,channels,size,bands', [
+    (1, 3, 16, 1), (2, 1, 32, 1), (6, 3, 64, 1), (12, 3, 16, 1), (13, 1, 28, 2), (100, 3, 16, 9)])
 def test_extremes_of_any_shape(classes, channels, size, bands):
-    data = noise(list(range(classes))*9, classes=tuple(f'class ${i}' for i in range(classes)), channels=channels, size=size)
+    names = tuple(f'class ${i}' for i in range(classes))
+    data = noise(list(range(classes))*9, classes=names, channels=channels, size=size)
     fig = extremes(data, plain(*data.xy), rows=2)
-    names = [t.get_text() for ax in fig.axes for t in ax.get_xticklabels()]
-    assert len(fig.axes) == bands and names == list(data.classes) and figure_to_png(fig)
+    shown = [t.get_text() for ax in fig.axes for t in ax.get_xticklabels()]
+    assert len(fig.axes) == bands and shown == list(data.classes) and figure_to_png(fig)
 
-def test_extremes_in_order():
-    "Each image is of one colour, its rank, so that the sheet can be read back; conflicting ones are framed in red"
+def test_extremes_are_ordered_by_weight():
+    "Each image is filled with its own index, so the sheet can be read back; conflicting images have a red frame"
     images = torch.arange(100, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 20, 20).contiguous()
     data = BiasedDataset(images, torch.arange(100)%10, torch.arange(100)//10*0)
     order = torch.randperm(10, generator=torch.Generator().manual_seed(0)).repeat_interleave(10)
@@ -75,48 +77,60 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs): self.tags.append((tag, dict(attrs)))
     def handle_data(self, data): self.text += data
 
-def test_page_holds_all_it_shows(tmp_path):
-    "Names, title and notes are text, whatever they contain; nothing is asked of another machine; the old page is replaced"
+def test_audit_page_is_self_contained(tmp_path):
+    "Names, title and notes are escaped, nothing is loaded from elsewhere, and an old page is replaced"
     data = noise([0, 1]*20, [0, 1, 1, 1]*10, classes=('<script>alert(1)</script>', '"&{x}'))
     path = tmp_path/'new'/'page.html'
-    for title in ('first', '<b>{data}</b>'): assert audit_page(data, plain(*data.xy), path, title=title, notes='<img src="//x">') == path
+    for title in ('first', '<b>{data}</b>'):
+        assert audit_page(data, plain(*data.xy), path, title=title, notes='<img src="//x">') == path
     text = path.read_text(encoding='utf-8')
     page = Page(text)
-    assert not {'script', 'link', 'iframe', 'b', 'a'} & {tag for tag, _ in page.tags} and not re.search(r'url\(|@import|https?:', text)
+    assert not {'script', 'link', 'iframe', 'b', 'a'} & {tag for tag, _ in page.tags}
+    assert not re.search(r'url\(|@import|https?:', text)
     images = [a for tag, a in page.tags if tag == 'img']
     assert len(images) == 2 and all(a['src'].startswith('data:image/png;base64,') and a['alt'] for a in images)
-    for said in ('<script>alert(1)</script>', '"&{x}', '<b>{data}</b>', '<img src="//x">', 'Red frame'): assert said in page.text
+    for said in ('<script>alert(1)</script>', '"&{x}', '<b>{data}</b>', '<img src="//x">', 'Red frame'):
+        assert said in page.text
     assert 'first' not in page.text and [p.name for p in path.parent.iterdir()] == ['page.html']
 
-def test_oracle_and_bad_input(tmp_path):
+def test_audit_with_an_oracle_and_with_bad_input(tmp_path):
     train = color_digits()
     assert audit(train, weigh_groups).conflict_share['all'] > .8 # six groups of conflicting to one of aligned
     unknown = replace(train, bias=None)
-    with pytest.raises(ValueError, match='weigh_groups.* needs a set whose bias is known'): audit(unknown, weigh_groups, out=tmp_path/'no.html')
-    with pytest.raises(ValueError, match='one number per sample'): audit(unknown, lambda images, labels, *, seed: labels[:5], out=tmp_path/'no.html')
+    def weigh_five(images, labels, *, seed): return labels[:5]
+    with pytest.raises(ValueError, match='weigh_groups.* needs a set whose bias is known'):
+        audit(unknown, weigh_groups, out=tmp_path/'no.html')
+    with pytest.raises(ValueError, match='one number per sample'): audit(unknown, weigh_five, out=tmp_path/'no.html')
     with pytest.raises(ValueError, match='rows must be at least 1'): extremes(train, plain(*train.xy), rows=0)
     (tmp_path/'file').touch()
     def never(images, labels, *, seed): raise AssertionError('weighed before the page could be written')
-    with pytest.raises(OSError, match='choose another folder'): audit(train, never, out=tmp_path/'file'/'page.html')
+    with pytest.raises(OSError, match='choose another folder'):
+        audit(train, never, out=tmp_path/'file'/'page.html')
     assert [p.name for p in tmp_path.iterdir()] == ['file']
 
-def test_command(tmp_path, monkeypatch, capsys):
+def test_audit_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main('audit color_digits --weigh random --conflict .2'.split()) == 2 and 'weigh: no' in capsys.readouterr().err
-    assert main('audit color_digits --weigh groups --conflict .2 --device cpu --out a.html'.split()) == 0
+    arguments = ['audit', 'color_digits', '--conflict', '.2']
+    assert main([*arguments, '--weigh', 'random']) == 2
+    assert 'weigh: no' in capsys.readouterr().err
+    assert main([*arguments, '--weigh', 'groups', '--device', 'cpu', '--out', 'a.html']) == 0
     out = capsys.readouterr().out
     assert 'conflict_share' in out and '240 images (20.0%) conflict' in out and 'The page is a.html' in out
-    assert 'dd-debias audit color_digits --weigh groups --data.conflict 0.2' in (tmp_path/'a.html').read_text(encoding='utf-8')
+    page = (tmp_path/'a.html').read_text(encoding='utf-8')
+    assert 'dd-debias audit color_digits --weigh groups --data.conflict 0.2' in page
 
 @pytest.mark.parametrize('arguments,says', [
-    ('audit colour_digits', "no 'colour_digits'; choose one of"), ('audit color_digits --weigh none', "weigh: no 'none'"),
-    ('audit color_digits --distill dm', 'Unknown option: --distill'), ('audit color_digits --conflict x', 'unable to convert "x" into float'),
+    ('audit colour_digits', "no 'colour_digits'; choose one of"),
+    ('audit color_digits --weigh none', "weigh: no 'none'"),
+    ('audit color_digits --distill dm', 'Unknown option: --distill'),
+    ('audit color_digits --conflict x', 'unable to convert "x" into float'),
     ('audit color_digits --out /proc/nowhere/a.html', 'cannot write'),
-    ('audit color_digits --device nowhere', 'nowhere cannot be used here'), ('run color_digits --device nowhere', 'nowhere cannot be used here'),
+    ('audit color_digits --device nowhere', 'nowhere cannot be used here'),
+    ('run color_digits --device nowhere', 'nowhere cannot be used here'),
 ])
-def test_mistakes(arguments, says, capsys, tmp_path, monkeypatch):
+def test_audit_command_rejects_bad_arguments(arguments, says, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(arguments.split()) == 2 and says in capsys.readouterr().err and not list(tmp_path.iterdir())
 
-def test_sets_need_no_arguments():
+def test_only_sets_that_need_no_arguments_are_listed():
     assert 'color_digits' in functions('data') and 'biased' not in functions('data')

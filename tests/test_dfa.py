@@ -7,12 +7,15 @@ from dd_debias.lff import RelativeDifficulty
 from dd_debias.nets import MLP, Standardized
 
 
-def test_dfa_is_the_authors(trainers):
+def test_dfa_loss_matches_the_authors_code(trainers):
     labels, difficulty = trainers['labels'], RelativeDifficulty(trainers['labels'])
-    model = DisentangledNet(*(Standardized(MLP(3, 3, 8, width=5), torch.zeros(3), torch.ones(3)) for _ in range(2))).double()
-    for side, head in zip((model.intrinsic, model.bias), trainers['dfa_heads']):
+    intrinsic, bias = (Standardized(MLP(3, 3, 8, width=5), torch.zeros(3), torch.ones(3)) for _ in range(2))
+    model = DisentangledNet(intrinsic, bias).double()
+    for side, head in zip((model.intrinsic, model.bias), trainers['dfa_heads'], strict=True):
         side.net.head.weight.data, side.net.head.bias.data = head[:, :-1], head[:, -1]
     for i, idx in enumerate(trainers['batches']):
         z, b = (trainers[k][i].requires_grad_() for k in ('dfa_z', 'dfa_b'))
-        loss = dfa_loss(model, z, b, labels[idx], idx, difficulty, trainers['dfa_partner'][i] if i else None, bias_factor=10.).mean()
-        assert close(loss, trainers['dfa_loss'][i]) and close(torch.stack(torch.autograd.grad(loss, [z, b])), trainers['dfa_gradient'][i])
+        partner = trainers['dfa_partner'][i] if i else None
+        loss = dfa_loss(model, z, b, labels[idx], idx, difficulty, partner, bias_factor=10.).mean()
+        gradient = torch.stack(torch.autograd.grad(loss, [z, b]))
+        assert close(loss, trainers['dfa_loss'][i]) and close(gradient, trainers['dfa_gradient'][i])

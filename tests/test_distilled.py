@@ -1,4 +1,4 @@
-"Any set can be distilled, and what is distilled is kept whole"
+"Every distiller on every kind of set, and files of distilled sets"
 import resource
 from functools import partial
 
@@ -16,19 +16,23 @@ from dd_debias.nets import ConvNet
 from dd_debias.runtime import Checkpoint, atomic_write
 
 DISTILLERS = {
-    'dm': partial(distill_dm, steps=2, batch=9), 'kernel': partial(distill_dm, steps=2, batch=9, distance=kernel_distance), 'dsa': partial(distill_dsa, rounds=1, outer=2, inner=1, batch=9),
-    'mtt': partial(distill_mtt, steps=2, lr=1., lr_lr=0., syn_steps=2, max_start_epoch=1, experts=partial(expert_trajectories, epochs=1, steps=2, batch=9))}
+    'dm': partial(distill_dm, steps=2, batch=9),
+    'kernel': partial(distill_dm, steps=2, batch=9, distance=kernel_distance),
+    'dsa': partial(distill_dsa, rounds=1, outer=2, inner=1, batch=9),
+    'mtt': partial(distill_mtt, steps=2, lr=1., lr_lr=0., syn_steps=2, max_start_epoch=1,
+                   experts=partial(expert_trajectories, epochs=1, steps=2, batch=9))}
 
 @any_set
 @pytest.mark.parametrize('name', DISTILLERS)
 def test_any_set_can_be_distilled(name, channels, size, sizes):
     "Grey or colour, small or large, any number of classes, and of unequal size, smaller than a batch"
     images, labels = some_set(channels, size, sizes)
-    syn = DISTILLERS[name](images, labels, torch.rand(len(labels), generator=torch.Generator().manual_seed(1)), ipc=1, net=partial(ConvNet, width=4))
+    weights = torch.rand(len(labels), generator=torch.Generator().manual_seed(1))
+    syn = DISTILLERS[name](images, labels, weights, ipc=1, net=partial(ConvNet, width=4))
     assert syn.images.shape == (len(sizes), channels, size, size) and syn.images.isfinite().all()
 
-def test_export_does_not_mix(tmp_path):
-    "Folders sort as classes do, and an earlier export is not written into"
+def test_export_reads_back_and_refuses_a_used_folder(tmp_path):
+    "Folders sort in the order of the classes, and an earlier export is not written into"
     images, labels = torch.randint(0, 255, (24, 3, 8, 8), dtype=torch.uint8), torch.arange(24)%12
     syn = distill_random(images, labels, ipc=2)
     export(syn, tmp_path)
@@ -36,7 +40,7 @@ def test_export_does_not_mix(tmp_path):
     assert back.labels.equal(syn.labels) and back.classes[2] == '02'
     with pytest.raises(ValueError, match='is there already'): export(syn, tmp_path)
 
-def test_damaged_safetensors(tmp_path):
+def test_damaged_safetensors_are_reported(tmp_path):
     path = tmp_path/'syn.safetensors'
     save(distill_random(*few.xy, ipc=1), path)
     whole = path.read_bytes()
@@ -47,12 +51,14 @@ def test_damaged_safetensors(tmp_path):
     Checkpoint(path, every=1)(1, 2, dict(images=torch.zeros(1)))
     with pytest.raises(ValueError, match='not a synthetic set'): load(path)
 
-def test_full_disk(tmp_path):
-    "A file that cannot be written whole is not there at all"
+def test_full_disk_leaves_no_partial_file(tmp_path):
+    "A file that cannot be written completely does not appear at all"
     syn, soft = distill_random(*few.xy, ipc=4), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, soft[1]))
     try:
-        with pytest.raises(OSError, match='free some space or choose another folder'): save(syn, tmp_path/'syn.safetensors')
-        with pytest.raises(OSError, match='free some space'), atomic_write(tmp_path/'a.bin') as f: f.write_bytes(b'0'*5000)
+        with pytest.raises(OSError, match='free some space or choose another folder'):
+            save(syn, tmp_path/'syn.safetensors')
+        with pytest.raises(OSError, match='free some space'), atomic_write(tmp_path/'a.bin') as f:
+            f.write_bytes(b'0'*5000)
     finally: resource.setrlimit(resource.RLIMIT_FSIZE, soft)
     assert not left(tmp_path)

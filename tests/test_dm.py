@@ -17,15 +17,19 @@ from dd_debias.sampling import ClassSampler, draw_by_weight
 from dd_debias.weights import normalize_weights
 
 
-@pytest.mark.parametrize('sampling, anneal, rates', [('importance', True, (1., .75, .25)), ('weighted', False, (1., 1., 1.))])
-def test_dm_is_the_plain_loop(sampling, anneal, rates):
-    "Equation 2, class by class and step by step, float32 and without blocks"
+@pytest.mark.parametrize('sampling, anneal, rates', [
+    ('importance', True, (1., .75, .25)),
+    ('weighted', False, (1., 1., 1.))])
+def test_dm_matches_the_plain_loop(sampling, anneal, rates):
+    "Equation 2, class by class and step by step, in float32 and without chunks"
     train = color_digits()[:200]
     w = torch.rand(200, generator=torch.Generator().manual_seed(1)).double()
     w = normalize_weights(w, train.labels)
     net, steps, batch, ipc, seed = partial(ConvNet, width=16), 3, 5, 2, 0
     losses = []
-    syn = distill_dm(*train.xy, w, ipc=ipc, steps=steps, batch=batch, net=net, lr=1., anneal=anneal, seed=seed, sampling=sampling, on_step=lambda i, n, s: losses.append((s['images'].clone(), s['loss'].item())))
+    def on_step(step, steps, state): losses.append((state['images'].clone(), state['loss'].item()))
+    syn = distill_dm(*train.xy, w, ipc=ipc, steps=steps, batch=batch, net=net, lr=1., anneal=anneal, seed=seed,
+                     sampling=sampling, on_step=on_step)
     mean, std = (s.view(-1, 1, 1) for s in channel_stats(train.images, w))
     x = (to_float(train.images)-mean)/std
     s = x[draw_by_weight(train.labels, w, ipc, seed=seed)].clone().requires_grad_()
@@ -34,39 +38,46 @@ def test_dm_is_the_plain_loop(sampling, anneal, rates):
         with seeded(derive_seed(seed, 'dm', step)):
             psi = net(3, 10, 16)
             idx = ClassSampler(train.labels, w if sampling == 'importance' else torch.ones_like(w))(batch)
-        turn, loss = derive_seed(seed, 'augment', step), 0.
-        aug = lambda images, labels: siamese_augment(torch.cat([images, x[:1]]), torch.cat([labels, torch.tensor([9])]), seed=turn)[:-1] # all ten classes have a draw, here too
+        aug_seed, loss = derive_seed(seed, 'augment', step), 0.
+        def augment(images, c, aug_seed=aug_seed):
+            "One class alone; an image of class 9 goes along, so that all ten classes have a draw here too"
+            labels = torch.tensor([c]*len(images)+[9])
+            return siamese_augment(torch.cat([images, x[:1]]), labels, seed=aug_seed)[:-1]
         for c in range(10):
             factor = w[idx[c]].float()[:, None] if sampling == 'weighted' else 1.
-            real = (factor*psi.embed(aug(x[idx[c]], torch.full((batch,), c)))).sum(0)/batch
-            fake = psi.embed(aug(s[c*ipc:(c+1)*ipc], torch.full((ipc,), c))).mean(0)
-            loss = loss+((real.detach()-fake)**2).sum()
+            real = (factor*psi.embed(augment(x[idx[c]], c))).sum(0)/batch
+            syn_mean = psi.embed(augment(s[c*ipc:(c+1)*ipc], c)).mean(0)
+            loss = loss+((real.detach()-syn_mean)**2).sum()
         assert losses[step][1] == pytest.approx(loss.item(), rel=.03) # bfloat16 where the machine has it
         velocity = .5*velocity+torch.autograd.grad(loss, s)[0]
         s = (s.detach()-rates[step]*velocity).requires_grad_()
         assert F.cosine_similarity(losses[step][0].flatten(), s.flatten(), 0) > .9999
     assert torch.allclose(syn.images, losses[-1][0]*std+mean)
 
-def test_dm_is_the_authors(authors):
+def test_dm_loss_matches_the_authors_code(authors):
     net, given = authors
     syn = given['syn'].clone().requires_grad_()
-    embed = lambda x: net.embed(x.flatten(0, 1)).view(*x.shape[:2], -1)
+    def embed(x): return net.embed(x.flatten(0, 1)).view(*x.shape[:2], -1)
     loss = mean_distance(embed(given['real']).detach(), embed(syn))
     assert close(loss, given['dm_loss']) and close(torch.autograd.grad(loss, syn)[0], given['dm_gradient'])
 
 @pytest.mark.parametrize('distance', [mean_distance, kernel_distance])
-def test_canvases_are_their_parts(distance):
-    "A step with four parts in an image has the loss of four times as many images, cut from it"
+def test_factor_matches_unpacked_images(distance):
+    "With factor=2, a step has the loss of the four times as many images that the canvases unpack to"
     train, canvas = color_digits()[:300], torch.randn(10, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     losses = []
+    def on_step(step, steps, state): losses.append(state['loss'])
     for images, how in ((canvas, dict(ipc=1, factor=2)), (unpack_canvas(canvas, 2), dict(ipc=4))):
+        state = dict(images=images, velocity=torch.zeros_like(images), step=0)
         distill_dm(*train.xy, steps=1, batch=9, net=partial(ConvNet, width=8), distance=distance, **how,
-                   resume_from=dict(images=images, velocity=torch.zeros_like(images), step=0), on_step=lambda i, n, s: losses.append(s['loss']))
+                   resume_from=state, on_step=on_step)
     assert torch.isclose(*losses, rtol=1e-5)
 
-def test_resume_at_every_step():
+def test_resume_after_every_step_gives_the_same_images():
     train = color_digits()[:200]
     tiny = partial(distill_dm, *train.xy, ipc=1, steps=5, batch=4, net=partial(ConvNet, width=8))
     states = []
-    whole = tiny(on_step=lambda step, steps, state: states.append(dict(images=state['images'].clone(), velocity=state['velocity'].clone(), step=step)))
+    def on_step(step, steps, state):
+        states.append(dict(images=state['images'].clone(), velocity=state['velocity'].clone(), step=step))
+    whole = tiny(on_step=on_step)
     for state in states: assert tiny(resume_from=state).images.equal(whole.images)

@@ -5,7 +5,7 @@ from common import close
 from dd_debias.dsa import class_gradients, gradient_distance
 
 
-def test_dsa_is_the_authors(authors):
+def test_dsa_loss_matches_the_authors_code(authors):
     net, given = authors
     syn = given['syn'].clone().requires_grad_()
     loss = gradient_distance(class_gradients(net, syn), class_gradients(net, given['real']))

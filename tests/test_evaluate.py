@@ -1,4 +1,4 @@
-"What evaluation counts"
+"Evaluation: stacked networks, group accuracies, confidence intervals"
 from functools import partial
 
 import pandas as pd
@@ -12,25 +12,32 @@ from dd_debias.nets import MLP
 from dd_debias.train import train_classifier
 
 
-def test_evaluate_stacked():
+def test_stacked_evaluation_matches_one_by_one():
     "The same rows, in the same order"
     train, test = color_digits()[:100], color_digits(split='test')
-    evaluator = partial(evaluate, train, test, train=partial(train_classifier, net=MLP, epochs=3), networks=3, bf16=False)
+    trainer = partial(train_classifier, net=MLP, epochs=3)
+    evaluator = partial(evaluate, train, test, train=trainer, networks=3, bf16=False)
     assert (evaluator(stacked=True)-evaluator(stacked=False)).abs().max().max() < 1
 
-def test_groups_are_counted():
-    "Accuracy of every group, and how far they are apart, counted by a plain loop"
+def test_group_accuracy_matches_the_plain_loop():
+    "Accuracy of every (label, bias) group, the worst of them, and the spread within a class"
     test = color_digits(split='test')
     model = train_classifier(*color_digits()[:300].xy, net=MLP, epochs=5)
     with torch.no_grad(): right = model(test.images).argmax(1) == test.labels
-    naive = [[100*sum(r for r, y, b in zip(right.tolist(), test.labels, test.bias) if (y, b) == (c, g))/int(((test.labels == c) & (test.bias == g)).sum())
-              for g in range(10)] for c in range(10)]
+    naive = torch.zeros(10, 10).tolist() # a row per class, a column per bias
+    for c in range(10):
+        for g in range(10):
+            samples = zip(right.tolist(), test.labels, test.bias, strict=True)
+            hits = [r for r, y, b in samples if (y, b) == (c, g)]
+            naive[c][g] = 100*sum(hits)/len(hits)
     assert torch.allclose(group_accuracy(right, test), torch.tensor(naive).double())
     row, spread = accuracy(model, test), [max(g)-min(g) for g in naive]
-    assert row['worst_group'] == pytest.approx(min(map(min, naive))) and row['deo_max'] == pytest.approx(max(spread)) and row['deo_mean'] == pytest.approx(sum(spread)/10)
+    assert row['worst_group'] == pytest.approx(min(map(min, naive)))
+    assert row['deo_max'] == pytest.approx(max(spread)) and row['deo_mean'] == pytest.approx(sum(spread)/10)
 
-def test_interval_is_students():
+def test_confidence_interval_is_students_t():
     seeds = [pd.DataFrame({'all': a}) for a in ([80., 82, 84], [90., 91, 92], [70., 71, 72])]
     found, means = confidence_interval(*seeds, level=.9).loc['all'], torch.tensor([82., 91, 71])
     low, high = student.interval(.9, 2, means.mean(), means.std()/3**.5)
-    assert found.low == pytest.approx(low, rel=1e-5) and found.high == pytest.approx(high, rel=1e-5) and found.networks == 9
+    assert found.low == pytest.approx(low, rel=1e-5) and found.high == pytest.approx(high, rel=1e-5)
+    assert found.networks == 9

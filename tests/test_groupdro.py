@@ -12,24 +12,28 @@ from dd_debias.pixels import channel_stats, standardize
 from dd_debias.runtime import derive_seed, seeded
 
 
-def test_groupdro_is_the_plain_loop():
+def test_groupdro_matches_the_plain_loop():
     "Sagawa et al., algorithm 1, group by group"
     train, net, rate, seed = color_digits()[:60], partial(ConvNet, width=4), .5, 2
     w = torch.ones(60)
     model = train_groupdro(*train.xy, bias=train.bias, seed=seed, net=net, rate=rate, epochs=1, batch=20, bf16=False)
     stats = channel_stats(train.images, w)
-    groups = sorted({(y, b) for y, b in zip(train.labels.tolist(), train.bias.tolist())})
-    member = torch.tensor([groups.index(g) for g in zip(train.labels.tolist(), train.bias.tolist())])
+    pairs = list(zip(train.labels.tolist(), train.bias.tolist(), strict=True))
+    groups = sorted(set(pairs))
+    member = torch.tensor([groups.index(pair) for pair in pairs])
     with seeded(derive_seed(seed, 'groupdro')):
         naive = net(3, 10, 16)
         order = (1/member.bincount()[member].float()).multinomial(60, replacement=True)
     opt, q = torch.optim.Adam(naive.parameters(), lr=.001), torch.ones(len(groups))/len(groups)
     for idx in order.split(20):
         losses = F.cross_entropy(naive(standardize(train.images[idx], stats)), train.labels[idx], reduction='none')
-        mean = [losses[member[idx] == g].mean() if (member[idx] == g).any() else torch.tensor(0.) for g in range(len(groups))]
-        q = torch.stack([p*(rate*m.detach()).exp() for p, m in zip(q, mean)])
+        mean = []
+        for g in range(len(groups)):
+            of_group = losses[member[idx] == g]
+            mean.append(of_group.mean() if len(of_group) else torch.tensor(0.))
+        q = torch.stack([p*(rate*m.detach()).exp() for p, m in zip(q, mean, strict=True)])
         q = q/q.sum()
         opt.zero_grad()
-        sum(p*m for p, m in zip(q, mean)).backward()
+        sum(p*m for p, m in zip(q, mean, strict=True)).backward()
         opt.step()
-    assert all(close(a, b) for a, b in zip(model.net.parameters(), naive.parameters()))
+    assert all(close(a, b) for a, b in zip(model.net.parameters(), naive.parameters(), strict=True))

@@ -1,4 +1,4 @@
-"Images of one's own: modes and orientations, the cache, every kind of source, what is wrong said in a sentence"
+"Users' own images: modes and orientations, the cache, every kind of source, error messages"
 import os
 from functools import partial
 from pathlib import Path
@@ -37,13 +37,15 @@ def write(folder, n=3, classes=('a', 'b'), size=8):
 
 # one image
 
-def test_crop_and_resize_are_pillows():
+def test_crop_and_resize_match_pillow():
     im = Image.fromarray(noise(30, 51, 3))
     theirs = im.crop((10, 0, 40, 30)).resize((16, 16), Image.Resampling.LANCZOS)
     assert decode_image(im, 16).equal(chw(theirs))
 
-@pytest.mark.parametrize('orientation,back', list(enumerate(
-    [None, 'FLIP_LEFT_RIGHT', 'ROTATE_180', 'FLIP_TOP_BOTTOM', 'TRANSPOSE', 'ROTATE_90', 'TRANSVERSE', 'ROTATE_270'], 1)))
+UNDO_ORIENTATION = [ # of EXIF orientations 1 to 8
+    None, 'FLIP_LEFT_RIGHT', 'ROTATE_180', 'FLIP_TOP_BOTTOM', 'TRANSPOSE', 'ROTATE_90', 'TRANSVERSE', 'ROTATE_270']
+
+@pytest.mark.parametrize('orientation,back', list(enumerate(UNDO_ORIENTATION, 1)))
 def test_all_orientations(tmp_path, orientation, back):
     im, exif = Image.fromarray(noise(8, 8, 3)), Image.Exif()
     exif[0x112] = orientation
@@ -51,7 +53,7 @@ def test_all_orientations(tmp_path, orientation, back):
     assert decode_image(tmp_path/'x.png', 8).equal(chw(im))
 
 @pytest.mark.parametrize('mode', ['1', 'L', 'P', 'RGB', 'CMYK', 'YCbCr', 'HSV'])
-def test_plain_modes_are_pillows(mode):
+def test_plain_modes_convert_as_in_pillow(mode):
     im = Image.fromarray(noise(8, 8, 3)).convert(mode)
     assert decode_image(im, 8).equal(chw(im.convert('RGB')))
 
@@ -63,7 +65,7 @@ def test_sixteen_bits_are_scaled(tmp_path, dtype, suffix):
     dark = Image.fromarray(np.full((8, 8), 257*20, np.uint16))
     assert (decode_image(dark, 8) == 20).all() # not stretched to its own range
 
-def test_floats():
+def test_float_images_are_scaled():
     grey = noise(8, 8)
     grey[0, :2] = 0, 255
     for a in (grey/255, grey*7.-300, grey*257e3): # in [0,1], or in a range of its own
@@ -71,7 +73,7 @@ def test_floats():
     assert (decode_image(Image.fromarray(np.full((8, 8), 7., np.float32)), 8) == 0).all()
     with pytest.raises(ValueError, match='NaN'): decode_image(Image.fromarray(np.full((8, 8), np.nan, np.float32)))
 
-def test_what_is_transparent_is_white(tmp_path):
+def test_transparent_pixels_become_white(tmp_path):
     grey = Image.new('L', (8, 8), 60)
     half = Image.fromarray(np.repeat(np.uint8([[0]*4+[255]*4]), 8, 0))
     for mode in ('LA', 'RGBA', 'PA'):
@@ -84,11 +86,17 @@ def test_what_is_transparent_is_white(tmp_path):
 
 def test_arrays_and_tensors():
     a = noise(8, 8, 3)
-    for x in (a, torch.from_numpy(a).permute(2, 0, 1), torch.from_numpy(a), a.transpose(2, 0, 1), a/255, a.astype(np.int64),
-              a.astype(np.uint16)*257, np.dstack([a, np.full((8, 8), 255, np.uint8)])):
-        assert decode_image(x, 8).equal(chw(a))
-    assert decode_image(a[..., 0], 8).equal(decode_image(a[None, ..., 0], 8)) and decode_image(a[..., 0] > 99, 8).unique().tolist() == [0, 255]
-    for wrong, why in ((a/2., 'scale them'), (a[..., :2], '1, 3 or 4 channels'), (a[0, 0], 'axes'), (a-300., 'scale'), (b'', 'got bytes')):
+    same = (
+        a, a.transpose(2, 0, 1), torch.from_numpy(a), torch.from_numpy(a).permute(2, 0, 1),
+        a/255, a.astype(np.int64), a.astype(np.uint16)*257, # other ranges
+        np.dstack([a, np.full((8, 8), 255, np.uint8)])) # opaque
+    for x in same: assert decode_image(x, 8).equal(chw(a))
+    assert decode_image(a[..., 0], 8).equal(decode_image(a[None, ..., 0], 8))
+    assert decode_image(a[..., 0] > 99, 8).unique().tolist() == [0, 255]
+    mistakes = (
+        (a/2., 'scale them'), (a[..., :2], '1, 3 or 4 channels'), (a[0, 0], 'axes'), (a-300., 'scale'),
+        (b'', 'got bytes'))
+    for wrong, why in mistakes:
         with pytest.raises(ValueError, match=why): decode_image(wrong)
     with pytest.raises(ValueError, match='size'): decode_image(a, 0)
 
@@ -106,7 +114,7 @@ def test_large_jpegs_are_read_reduced(tmp_path):
 
 # files
 
-def test_files_in_order_with_the_unreadable_left_out(tmp_path, messages):
+def test_files_are_read_in_order_and_unreadable_ones_skipped(tmp_path, messages):
     paths = sorted(write(tmp_path/'x', 60).rglob('*.png'))
     for i in (0, 7, 119): paths[i].write_bytes(b'no image')
     paths[50].write_bytes(paths[50].read_bytes()[:90])
@@ -117,9 +125,10 @@ def test_files_in_order_with_the_unreadable_left_out(tmp_path, messages):
     assert len(messages) == 1 and messages[0].startswith('skipped 5 of 121 images: ') and 'No such file' in messages[0]
     for p in paths[:5]: p.write_bytes(b'no image')
     read_files(paths, 8, cache=tmp_path/'cache', on_skip=messages.append)
-    assert messages[1].startswith('skipped 9 of') and messages[1].count('cannot be read') == 5 and messages[1].endswith('; ...')
+    assert messages[1].startswith('skipped 9 of') and messages[1].endswith('; ...')
+    assert messages[1].count('cannot be read') == 5
 
-def test_nothing_readable(tmp_path, capsys):
+def test_no_readable_file(tmp_path, capsys):
     (tmp_path/'x.png').write_bytes(b'')
     for paths in ([tmp_path/'x.png'], []):
         images, kept = read_files(paths, 8, cache=tmp_path/'cache')
@@ -127,10 +136,13 @@ def test_nothing_readable(tmp_path, capsys):
     assert capsys.readouterr().out.count('skipped 1 of 1') == 1
     with pytest.raises(ValueError, match='size'): read_files([], 0, cache=tmp_path/'cache')
 
-def test_cache(tmp_path, monkeypatch):
+def test_cache_is_used_until_a_file_changes_or_it_is_damaged(tmp_path, monkeypatch):
     paths, cache = sorted(write(tmp_path/'x').rglob('*.png')), tmp_path/'cache'
     calls, really = [], module.decode_image
-    monkeypatch.setattr(module, 'decode_image', lambda p, size: calls.append(p) or really(p, size))
+    def counted(path, size):
+        calls.append(path)
+        return really(path, size)
+    monkeypatch.setattr(module, 'decode_image', counted)
     def read(decoded):
         calls.clear()
         images, _ = read_files(paths, 8, cache=cache)
@@ -148,7 +160,7 @@ def test_cache(tmp_path, monkeypatch):
     read(6)
     read(0)
 
-def test_a_file_that_has_become_readable(tmp_path, monkeypatch, messages):
+def test_skipped_files_are_tried_again(tmp_path, monkeypatch, messages):
     paths = sorted(write(tmp_path/'x').rglob('*.png'))
     read, really = partial(read_files, paths, 8, cache=tmp_path/'cache', on_skip=messages.append), module.decode_image
     def denied(path, size):
@@ -160,7 +172,7 @@ def test_a_file_that_has_become_readable(tmp_path, monkeypatch, messages):
     assert read()[1].tolist() == [*range(6)] and messages == ['skipped 1 of 6 images: denied']*2
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt, MemoryError])
-def test_interrupted_decoding_leaves_nothing(tmp_path, monkeypatch, error):
+def test_interrupted_decoding_leaves_no_cache(tmp_path, monkeypatch, error):
     paths = sorted(write(tmp_path/'x', 100).rglob('*.png'))
     def stop(path, size):
         if path == str(paths[150]): raise error
@@ -169,13 +181,13 @@ def test_interrupted_decoding_leaves_nothing(tmp_path, monkeypatch, error):
     with pytest.raises(error): read_files(paths, 8, cache=tmp_path/'cache')
     assert left(tmp_path/'cache') == []
 
-def test_cache_that_cannot_be_written(tmp_path):
+def test_unwritable_cache(tmp_path):
     (tmp_path/'file').write_text('')
     with pytest.raises(OSError, match='choose another folder'): read_files([], 8, cache=tmp_path/'file')
 
 # folders
 
-def test_folder(tmp_path, own, messages):
+def test_folder_of_classes(tmp_path, own, messages):
     folder = write(tmp_path/'x', 4)
     (folder/'a'/'deep'/'er').mkdir(parents=True)
     os.rename(folder/'a'/'003.png', folder/'a'/'deep'/'er'/'003.PNG')
@@ -187,7 +199,7 @@ def test_folder(tmp_path, own, messages):
     assert data.classes == ('a', 'b') and data.labels.tolist() == [0]*4+[1]*4 and data.bias is None and not messages
     assert data.images.equal(torch.stack([chw(noise(8, 8, 3, seed=100*c+i)) for c in (0, 1) for i in range(4)]))
 
-def test_folder_with_parts(tmp_path, own):
+def test_folder_with_splits(tmp_path, own):
     for n, part in enumerate(('train', 'val', 'test'), 2): write(tmp_path/'x'/part, n)
     assert [len(own(tmp_path/'x', split=s)) for s in ('train', 'valid', 'test', 'all')] == [4, 6, 8, 18]
     os.rename(tmp_path/'x'/'test', tmp_path/'x'/'.test') # train and val only, as in ImageNet
@@ -197,7 +209,7 @@ def test_folder_with_parts(tmp_path, own):
     for part in ('train', 'test'): write(tmp_path/'y'/part)
     with pytest.raises(ValueError, match='has no valid/'): own(tmp_path/'y', split='valid')
 
-def test_folder_says_what_is_wrong(tmp_path, own):
+def test_bad_folders_are_reported(tmp_path, own):
     with pytest.raises(ValueError, match='is not a folder'): own(tmp_path/'x')
     with pytest.raises(ValueError, match='has no subfolders'): own(tmp_path)
     folder = write(tmp_path/'x', 1)
@@ -211,7 +223,7 @@ def test_folder_says_what_is_wrong(tmp_path, own):
 # splits
 
 @pytest.mark.parametrize('held_out', [.01, .2, .5, .99])
-def test_held_out(own, held_out):
+def test_held_out_share_of_each_class(own, held_out):
     labels = torch.tensor([0]*2+[1]*10+[2]*100)[torch.randperm(112, generator=torch.Generator().manual_seed(0))]
     number = torch.arange(112, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
     before = torch.get_rng_state()
@@ -232,19 +244,29 @@ def test_array_layouts(own):
     frozen = a.copy()
     frozen.setflags(write=False)
     t = torch.from_numpy(a).permute(0, 3, 1, 2)
-    for x in (a, t, torch.from_numpy(a), a.transpose(0, 3, 1, 2), frozen, a/255, np.concatenate([a, a[..., :1]*0+255], 3)):
+    opaque = np.concatenate([a, a[..., :1]*0+255], 3)
+    for x in (a, t, torch.from_numpy(a), a.transpose(0, 3, 1, 2), frozen, a/255, opaque):
         assert own(x, y).images.equal(t) and own((x, y)).images.equal(t)
     assert own(a[..., 0], y).images.shape == (5, 1, 8, 8) and own(a[..., :1], y).images.shape == (5, 1, 8, 8)
     assert own(a[:, :6, :, 0], y, size=4).images.equal(torch.stack([decode_image(x, 4) for x in a[:, :6, :, 0]]))
 
 def test_labels(own):
     x = noise(4, 8, 8)
-    for labels, numbers, names in (([7, 3, 3, 9], [1, 0, 0, 2], ('3', '7', '9')), (['b', 'a', 'b', 'b'], [1, 0, 1, 1], ('a', 'b')),
-                                   (torch.tensor([1, 0, 1, 0]), [1, 0, 1, 0], ('0', '1')), ([np.int64(2), torch.tensor(1), 1, 1], [1, 0, 0, 0], ('1', '2'))):
+    accepted = (
+        ([7, 3, 3, 9], [1, 0, 0, 2], ('3', '7', '9')),
+        (['b', 'a', 'b', 'b'], [1, 0, 1, 1], ('a', 'b')),
+        (torch.tensor([1, 0, 1, 0]), [1, 0, 1, 0], ('0', '1')),
+        ([np.int64(2), torch.tensor(1), 1, 1], [1, 0, 0, 0], ('1', '2')))
+    for labels, numbers, names in accepted:
         d = own(x, labels)
         assert d.labels.tolist() == numbers and d.classes == names
-    for labels, why in ((None, 'labels must be given'), ([0, 1], 'same length, got 4 and 2'), ([.5]*4, 'one integer or one name'),
-                        ([None]*4, 'one integer or one name'), (np.eye(4, dtype=int), 'one integer or one name')):
+    rejected = (
+        (None, 'labels must be given'),
+        ([0, 1], 'same length, got 4 and 2'),
+        ([.5]*4, 'one integer or one name'),
+        ([None]*4, 'one integer or one name'),
+        (np.eye(4, dtype=int), 'one integer or one name'))
+    for labels, why in rejected:
         with pytest.raises(ValueError, match=why): own(x, labels)
 
 class Pairs(Dataset):
@@ -254,15 +276,22 @@ class Pairs(Dataset):
         if isinstance(self.items[i], Exception): raise self.items[i]
         return self.items[i]
 
-def test_data_sets(own, messages):
+def test_torch_datasets(own, messages):
     a = noise(3, 8, 8, 3)
     items = [(Image.fromarray(a[0]), 'x'), (a[1], 'y', 'more'), OSError('truncated'), (a[2]*2., 'x'), (chw(a[2]), 'x')]
     d = own(Pairs(items))
     assert d.images.equal(torch.from_numpy(a).permute(0, 3, 1, 2)) and d.labels.tolist() == [0, 1, 0]
     assert len(messages) == 1 and messages[0].startswith('skipped 2 of 5 images: source[2]: truncated; source[3]: ')
     assert own([items[0], items[1]]).classes == ('x', 'y') # two pairs, and no pair of arrays
-    for wrong, why in (([], 'no image'), (Pairs([OSError()]), 'no image'), ([a[0]], r'source\[0\] must be a pair'), (['x.png'], 'must be a pair'),
-                       (dict(train=items), "such as source\\['train'\\]"), (None, 'got NoneType'), (iter(items), 'with a length')):
+    rejected = (
+        ([], 'no image'),
+        (Pairs([OSError()]), 'no image'),
+        ([a[0]], r'source\[0\] must be a pair'),
+        (['x.png'], 'must be a pair'),
+        (dict(train=items), "such as source\\['train'\\]"),
+        (None, 'got NoneType'),
+        (iter(items), 'with a length'))
+    for wrong, why in rejected:
         with pytest.raises(ValueError, match=why): own(wrong)
 
 class ClassLabel:
@@ -272,16 +301,20 @@ class Value: pass
 Feature.__name__ = 'Image'
 
 class HuggingFace:
-    "What of `datasets.Dataset` is used"
+    "The part of `datasets.Dataset` that load_images uses"
     def __init__(self, features, **columns):
-        self.features, self.columns, self.column_names, self._fingerprint, self.read = features, columns, list(columns), str(list(columns)), 0
+        self.features = features
+        self.columns = columns
+        self.column_names = list(columns)
+        self._fingerprint = str(self.column_names)
+        self.read = 0
     def __len__(self): return len(next(iter(self.columns.values())))
     def __getitem__(self, i):
         if isinstance(i, str): return self.columns[i]
         self.read += 1
         return {k: v[i] for k, v in self.columns.items()}
 
-def test_hugging_face(own, messages):
+def test_hugging_face_datasets(own, messages):
     a = noise(4, 8, 8, 3)
     pictures = [Image.fromarray(x) for x in a]
     features = dict(photo=Feature(), coarse=ClassLabel('pq'), fine_label=ClassLabel(['dog', 'eel', 'cat']))
@@ -292,18 +325,23 @@ def test_hugging_face(own, messages):
         assert mine.labels.tolist() == [1, 0, 1] and mine.classes == ('dog', 'cat') # of eel there is no image
     assert messages[0] == messages[1] and 'source[3]: ' in messages[0]
     assert own(HuggingFace(dict(img=Value(), label=Value()), img=pictures, label=['u', 'v']*2)).classes == ('u', 'v')
-    for wrong, why in ((HuggingFace(dict(img=Feature(), x=Value()), img=pictures, x=[0]*4), "a column 'label', got img, x"),
-                       (HuggingFace(dict(x=Feature(), y=Feature(), label=Value()), x=pictures, y=pictures, label=[0]*4), "a column 'image'"),
-                       (HuggingFace(dict(img=Feature(), label=ClassLabel('ab')), img=pictures, label=[0, -1, -1, 1]), '2 of 4 are missing')):
+    no_label = HuggingFace(dict(img=Feature(), x=Value()), img=pictures, x=[0]*4)
+    two_images = HuggingFace(dict(x=Feature(), y=Feature(), label=Value()), x=pictures, y=pictures, label=[0]*4)
+    unlabelled = HuggingFace(dict(img=Feature(), label=ClassLabel('ab')), img=pictures, label=[0, -1, -1, 1])
+    rejected = (
+        (no_label, "a column 'label', got img, x"),
+        (two_images, "a column 'image'"),
+        (unlabelled, '2 of 4 are missing'))
+    for wrong, why in rejected:
         with pytest.raises(ValueError, match=why): own(wrong)
 
 # in a run
 
-def test_arguments(own):
+def test_bad_arguments(own):
     for wrong in (dict(split='dev'), dict(held_out=1), dict(size=0)):
         with pytest.raises(ValueError, match=next(iter(wrong))): own(noise(4, 8, 8), [0]*4, **wrong)
 
-def test_run(tmp_path):
+def test_run_on_a_folder(tmp_path):
     folder = write(tmp_path/'x', 5)
     data = partial(load_images, source=folder, size=8, cache=str(tmp_path/'cache'))
     assert to_config(data)['source'] == str(folder)

@@ -1,4 +1,4 @@
-"Trajectory matching and its experts"
+"Trajectory matching and its experts, against plain loops and the public code of its authors"
 from functools import partial
 
 import pytest
@@ -18,16 +18,20 @@ from dd_debias.sampling import ClassSampler
 from dd_debias.weights import normalize_weights
 
 
-def test_mtt_is_the_authors(authors):
+def test_mtt_loss_matches_the_authors_code(authors):
     net, given = authors
-    start, target = (torch.cat([given[f'{k}.{n}'].flatten() for n, _ in net.named_parameters()]) for k in ('start', 'target'))
+    names = [name for name, _ in net.named_parameters()]
+    start, target = (torch.cat([given[f'{k}.{n}'].flatten() for n in names]) for k in ('start', 'target'))
     syn, labels = given['syn'].flatten(0, 1), torch.arange(3).repeat_interleave(2)
-    loss, for_syn, for_lr = student_gradient(functional_loss(net), start, target, syn, labels, [(torch.arange(6), 0)]*4, torch.tensor(.05))
-    assert close(loss, given['mtt_loss']) and close(for_syn, given['mtt_gradient'].flatten(0, 1)) and close(for_lr, given['mtt_lr_gradient'])
+    batches = [(torch.arange(6), 0)]*4
+    loss, for_syn, for_lr = student_gradient(
+        functional_loss(net), start, target, syn, labels, batches, torch.tensor(.05))
+    assert close(loss, given['mtt_loss'])
+    assert close(for_syn, given['mtt_gradient'].flatten(0, 1)) and close(for_lr, given['mtt_lr_gradient'])
 
 @pytest.mark.parametrize('net', [MLP, LeNet, AlexNet, VGG11, ResNet18])
-def test_any_network_can_be_matched(net):
-    "Second derivatives of pooling and norms, with augmentation, against the usual code, which keeps the graph of all steps"
+def test_student_gradient_of_any_network(net):
+    "Second derivatives of pooling and norms, with augmentation, against code that keeps the graph of all steps"
     with seeded(0): model, x = net(3, 2, 16).double(), torch.rand(4, 3, 16, 16).double()
     y, alpha, loss = torch.tensor([0, 0, 1, 1]), torch.tensor(.01).double(), functional_loss(model)
     theta = torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -36,32 +40,39 @@ def test_any_network_can_be_matched(net):
     _, for_syn, _ = student_gradient(loss, theta, target, x, y, batches, alpha, augment='color_crop')
     leaf, student = x.clone().requires_grad_(), theta.clone().requires_grad_()
     for idx, seed in batches:
-        student = student-alpha*torch.autograd.grad(loss(student, batch_augment(leaf[idx], strategy='color_crop', seed=seed), y[idx]), student, create_graph=True)[0]
-    assert close(for_syn, torch.autograd.grad((student-target).square().sum()/(theta-target).square().sum(), leaf)[0])
+        images = batch_augment(leaf[idx], strategy='color_crop', seed=seed)
+        gradient, = torch.autograd.grad(loss(student, images, y[idx]), student, create_graph=True)
+        student = student-alpha*gradient
+    distance = (student-target).square().sum()/(theta-target).square().sum()
+    assert close(for_syn, torch.autograd.grad(distance, leaf)[0])
     assert all(g.isfinite().all() for g in class_gradients(model, x.view(2, 2, 3, 16, 16)).values())
 
 def test_experts_are_plain_sgd():
-    "Weighted draws, and each expert of a stack as if it were alone; a GPU takes the stack's gradients by vmap, which gives the same"
+    """Weighted draws, and each expert of a stack as if it were alone. On a GPU the stack's gradients are taken by vmap,
+    which gives the same"""
     train = color_digits()[:100]
     w = normalize_weights(torch.rand(100, generator=torch.Generator().manual_seed(1)), train.labels)
     net, steps, batch, lr, seed = partial(ConvNet, width=4), 2, 70, .1, 3
-    paths = expert_trajectories(*train.xy, w, seed=seed, experts=2, stack_size=2, epochs=1, steps=steps, batch=batch, lr=lr, net=net)
-    x, sampler = standardize(train.images, channel_stats(train.images, w)), ClassSampler(torch.zeros_like(train.labels), w)
+    paths = expert_trajectories(
+        *train.xy, w, seed=seed, experts=2, stack_size=2, epochs=1, steps=steps, batch=batch, lr=lr, net=net)
+    x = standardize(train.images, channel_stats(train.images, w))
+    sampler = ClassSampler(torch.zeros_like(train.labels), w)
     for expert, path in enumerate(paths):
         with seeded(derive_seed(seed, 'experts', expert)):
             model = net(3, 10, 16)
             for _ in range(steps):
                 idx = sampler(batch)[0]
                 images, labels = batch_augment(x[idx], seed=int(torch.randint(2**31, ()))), train.labels[idx]
-                theta, loss = torch.nn.utils.parameters_to_vector(model.parameters()).detach(), functional_loss(model)
-                by_vmap = vmap(grad(loss))(theta[None], images[None], labels[None])[0]
-                gradient = torch.cat([g.flatten() for g in torch.autograd.grad(F.cross_entropy(model(images), labels), list(model.parameters()))])
+                theta = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+                by_vmap = vmap(grad(functional_loss(model)))(theta[None], images[None], labels[None])[0]
+                gradients = torch.autograd.grad(F.cross_entropy(model(images), labels), list(model.parameters()))
+                gradient = torch.cat([g.flatten() for g in gradients])
                 assert close(by_vmap, gradient)
                 torch.nn.utils.vector_to_parameters(theta-lr*gradient, model.parameters())
         assert close(path[-1], torch.cat([p.detach().flatten() for p in model.parameters()]))
 
-def test_experts_are_found_again(tmp_path):
-    "Killed after the second of three stacks, the third is trained alone"
+def test_cached_experts_are_reused(tmp_path):
+    "Interrupted after the second of three stacks, only the third is trained again"
     epochs = []
     train = partial(short, *few.xy, experts=3, net=partial(ConvNet, width=4), cache=tmp_path)
     def stop(epoch, *_):
@@ -70,6 +81,7 @@ def test_experts_are_found_again(tmp_path):
     with pytest.raises(KeyboardInterrupt): train(on_step=stop)
     assert len(left(tmp_path)) == 2
     again = train(on_step=lambda epoch, *_: epochs.append(epoch))
-    assert epochs == [1, 2, 3, 3] and all(a.equal(b) for a, b in zip(again, train(cache=None)))
+    assert epochs == [1, 2, 3, 3]
+    assert all(a.equal(b) for a, b in zip(again, train(cache=None), strict=True))
     (tmp_path/left(tmp_path)[0]).write_bytes(b'?')
     with pytest.raises(ValueError, match='damaged'): train()

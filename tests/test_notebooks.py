@@ -1,4 +1,4 @@
-"The notebooks: they run, they are clean, they carry their outputs, and the package and README.md are what they say"
+"The notebooks run, are clean and carry their outputs; the package and README.md are up to date with them"
 import filecmp
 import os
 import subprocess
@@ -12,32 +12,36 @@ from nbdev.test import test_nb as run_nb
 from readme import render
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not any(d[0] in '._' for d in p.relative_to(ROOT).parts))
+def is_hidden(path): return any(part[0] in '._' for part in path.relative_to(ROOT).parts)
+
+NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if not is_hidden(p))
 each_notebook = pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.relative_to(ROOT/'nbs').as_posix())
 
 def run(command, cwd):
     "Run one of nbdev's commands, which do nothing under IN_TEST"
-    subprocess.run([Path(sys.executable).with_name(command)], cwd=cwd, env={k: v for k, v in os.environ.items() if k != 'IN_TEST'}, check=True)
+    env = {k: v for k, v in os.environ.items() if k != 'IN_TEST'}
+    subprocess.run([Path(sys.executable).with_name(command)], cwd=cwd, env=env, check=True)
 
 def changed(a, b, pattern):
     "Names of the files that are not the same below `a` and `b`"
     names = {p.relative_to(d) for d in (a, b) for p in d.rglob(pattern) if '.ipynb_checkpoints' not in p.parts}
-    return sorted(str(n) for n in names if not ((a/n).exists() and (b/n).exists() and filecmp.cmp(a/n, b/n, shallow=False)))
+    def same(n): return (a/n).exists() and (b/n).exists() and filecmp.cmp(a/n, b/n, shallow=False)
+    return sorted(str(n) for n in names if not same(n))
 
 @each_notebook
-def test_runs(path):
+def test_notebook_runs(path):
     "Every cell runs and its assertions hold, as under `nbdev-test`"
     ok, _ = run_nb(path, skip_flags=['notest'], basepath=ROOT)
     plt.close('all')
     assert ok, 'the traceback is above'
 
 @each_notebook
-def test_carries_outputs(path):
+def test_notebook_carries_outputs(path):
     "What the cells show is stored, so that the notebook reads well where it cannot run"
     code = [c for c in nbformat.read(path, 4).cells if c.cell_type == 'code']
     assert not code or any(c.outputs for c in code), f'run: python tools/refresh.py {path.relative_to(ROOT)}'
 
-def test_package_is_exported(root, project):
+def test_package_matches_the_notebooks(root, project):
     "`nbdev-export` changes nothing in dd_debias/"
     run('nbdev-export', project)
     assert not changed(root/'dd_debias', project/'dd_debias', '*.py'), 'run nbdev-export and commit what it writes'
@@ -47,7 +51,7 @@ def test_notebooks_are_clean(root, project):
     run('nbdev-clean', project)
     assert not changed(root/'nbs', project/'nbs', '*.ipynb'), 'run nbdev-clean and commit what it writes'
 
-def test_readme_is_index(root):
+def test_readme_matches_the_index_notebook(root):
     "README.md and its pictures are what nbs/index.ipynb shows"
     text, pictures = render(root/'nbs/index.ipynb')
     assert (root/'README.md').read_text(encoding='utf-8') == text, 'run: python tools/refresh.py nbs/index.ipynb'

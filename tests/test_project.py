@@ -1,4 +1,4 @@
-"The project's settings and its site"
+"The project's settings, imports, linters and site"
 import builtins
 import dis
 import importlib
@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from configparser import ConfigParser
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -21,41 +22,49 @@ def test_settings_agree(root):
     parser.read(root/'settings.ini', encoding='utf-8')
     ini, cfg = parser['DEFAULT'], get_config(root)
     assert ini['version'] == cfg.version # of dd_debias/__init__.py
-    for key in ('lib_name', 'title', 'description', 'min_python', 'git_url', 'doc_host', 'doc_baseurl', 'branch', 'tst_flags', 'readme_nb'):
-        assert ini[key] == cfg[key], key
+    texts = (
+        'lib_name', 'title', 'description', 'min_python', 'git_url', 'doc_host', 'doc_baseurl', 'branch', 'tst_flags',
+        'readme_nb')
+    for key in texts: assert ini[key] == cfg[key], key
     for key in ('lib_path', 'nbs_path', 'doc_path'): assert root/ini[key] == cfg[key], key
-    for key in ('recursive', 'put_version_in_init', 'update_pyproject', 'custom_sidebar'): assert ini.getboolean(key) == cfg[key], key
+    for key in ('recursive', 'put_version_in_init', 'update_pyproject', 'custom_sidebar'):
+        assert ini.getboolean(key) == cfg[key], key
 
 def test_modules_import_what_they_use():
-    "A name that only a notebook's own cells know is missing from the package"
+    "No global name is used that only unexported cells of a notebook define"
     def codes(code):
         yield code
         for c in code.co_consts:
             if hasattr(c, 'co_code'): yield from codes(c)
     for m in pkgutil.iter_modules(dd_debias.__path__):
         module = importlib.import_module(f'dd_debias.{m.name}')
-        source = compile(open(module.__file__, encoding='utf-8').read(), module.__file__, 'exec')
-        names = {i.argval for code in codes(source) for i in dis.get_instructions(code) if i.opname == 'LOAD_GLOBAL'}
+        source = Path(module.__file__).read_text(encoding='utf-8')
+        compiled = compile(source, module.__file__, 'exec')
+        instructions = [i for code in codes(compiled) for i in dis.get_instructions(code)]
+        names = {i.argval for i in instructions if i.opname == 'LOAD_GLOBAL'}
         assert not names-set(vars(module))-set(dir(builtins)), m.name
 
-LEAVES = {'pixels', 'runtime', 'plots'} # know nothing of data sets, so all may import them
+LEAVES = {'pixels', 'runtime', 'plots'} # they know nothing of data sets, so every module may import them
 
-def test_imports_go_down(root):
-    "A room imports only rooms of a lower number, so that there are no circles and the notebooks can be read in order"
-    numbers = {re.search(r'default_exp (\w+)', path.read_text(encoding='utf-8'))[1]: path.name for path in (root/'nbs').glob('[0-9]*.ipynb')}
-    for room, number in numbers.items():
-        source = (root/f'dd_debias/{room}.py').read_text(encoding='utf-8')
+def test_modules_import_only_earlier_notebooks(root):
+    "So there are no import cycles, and the notebooks can be read in order"
+    notebooks = {} # file name by module; the names begin with numbers
+    for path in (root/'nbs').glob('[0-9]*.ipynb'):
+        module = re.search(r'default_exp (\w+)', path.read_text(encoding='utf-8'))[1]
+        notebooks[module] = path.name
+    for module, notebook in notebooks.items():
+        source = (root/f'dd_debias/{module}.py').read_text(encoding='utf-8')
         for imported in re.findall(r'^from (?:dd_debias)?\.(\w+) import', source, re.M):
-            if imported.startswith('_') or imported in LEAVES-{room}: continue
-            assert numbers[imported] < number, f'{room} imports {imported}'
+            if imported.startswith('_') or imported in LEAVES-{module}: continue
+            assert notebooks[imported] < notebook, f'{module} imports {imported}'
 
 @pytest.mark.parametrize('command', ['ruff check .', 'mypy'])
 def test_linters_find_nothing(command, root):
     done = subprocess.run([sys.executable, '-m', *command.split()], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout+done.stderr
 
-def test_site(project):
-    "The site renders without a warning, its links lead somewhere, and reading it asks nothing of any other site"
+def test_site_builds(project):
+    "without a warning; its links resolve, and its pages load nothing from other sites"
     subprocess.run([sys.executable, 'nbs/_sphinx/build.py', '-W'], cwd=project, check=True)
     site = project/'_docs'
     pages = {p: p.read_text(encoding='utf-8') for p in site.rglob('*.html')}
@@ -69,4 +78,5 @@ def test_site(project):
             target = (path.parent/page).resolve() if page else path
             assert target.exists(), (path, link)
             if anchor: assert anchor in ids[target], (path, link)
-    for css in site.rglob('*.css'): assert not re.search(r'(url\(|@import)\s*["\']?(https?:)?//', css.read_text(encoding='utf-8')), css
+    external = re.compile(r'(url\(|@import)\s*["\']?(https?:)?//')
+    for css in site.rglob('*.css'): assert not external.search(css.read_text(encoding='utf-8')), css

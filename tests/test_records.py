@@ -22,17 +22,19 @@ from dd_debias.train import train_classifier
 
 
 @pytest.mark.parametrize('name', ['shard', 'resume_from', 'stacked', 'stats', 'split', 'devices', 'root', 'cache'])
-def test_what_a_function_of_ones_own_is_given_is_recorded(name, tmp_path, monkeypatch):
-    "whatever the name: these mean something else in the package"
+def test_arguments_of_user_functions_are_recorded(name, tmp_path, monkeypatch):
+    "even those whose name means something else in the package"
     (tmp_path/f'weigh_{name}.py').write_text(f'def weigh_mine(images, labels, *, {name}=.5, seed): ...')
     monkeypatch.syspath_prepend(tmp_path)
     f = importlib.import_module(f'weigh_{name}').weigh_mine
     assert to_config(partial(f, **{name: .1}))[name] == .1
     assert to_config(partial(f, **{name: .1})) != to_config(partial(f, **{name: .9}))
 
-def test_what_is_fixed_is_recorded():
-    "An argument that a run would give is part of a function in which a partial has fixed it; tensors cannot be recorded, so they are refused"
-    assert to_config(partial(distill_dm, shard=(0, 2)))['shard'] == [0, 2] and 'shard' not in to_config(distill_dm)
+def test_arguments_fixed_by_partial_are_recorded():
+    """An argument that a run would set itself is recorded where a partial fixes it; tensors cannot be recorded and are
+    refused"""
+    assert to_config(partial(distill_dm, shard=(0, 2)))['shard'] == [0, 2]
+    assert 'shard' not in to_config(distill_dm)
     with pytest.raises(ValueError, match='stats: Tensor cannot be recorded'):
         to_config(partial(train_classifier, stats=(torch.zeros(3), torch.ones(3))))
 
@@ -48,21 +50,23 @@ def release(monkeypatch):
         return module.distill_trial
     return put
 
-def test_an_added_option_loses_no_record(release, tmp_path, monkeypatch):
-    "and a default that changes makes another run of the old record"
-    evaluator = partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1)
-    def recorded(distill): return run(color_digits, distill, None, evaluator, out=tmp_path)['name']
+def test_old_records_survive_a_new_option(release, tmp_path, monkeypatch):
+    "and after a default has changed, the old default is another run"
+    def recorded(distill): return run(color_digits, distill, None, quick_evaluate, out=tmp_path)['name']
     first = recorded(release(''))
     assert recorded(release('rate=1.,')) == first and len(read_records(tmp_path)) == 1
     chosen = recorded(partial(release('rate=1.,'), rate=2.))
     assert chosen != first and len(read_records(tmp_path)) == 2
-    monkeypatch.setitem(CHANGED, 'dd_debias.trial.distill_trial', dict(rate=1.)) # the default changes, which is written down
+    # the default changes, and CHANGED says what it was
+    monkeypatch.setitem(CHANGED, 'dd_debias.trial.distill_trial', dict(rate=1.))
     assert recorded(release('rate=2., warmup=0,')) == chosen
     assert recorded(partial(release('rate=2., warmup=0,'), warmup=5)) not in (first, chosen)
 
-def test_other_runs_are_not_averaged(tmp_path):
+quick_evaluate = partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1)
+
+def test_different_runs_are_not_averaged(tmp_path):
     "Records of one cell that differ in more than the seed are not pooled"
-    quick = partial(run, partial(color_digits, conflict=.05), weigh=None, out=tmp_path, evaluate=partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1))
+    quick = partial(run, partial(color_digits, conflict=.05), weigh=None, out=tmp_path, evaluate=quick_evaluate)
     for augment in ('', 'crop'): quick(partial(distill_random, ipc=1, augment=augment))
     with pytest.raises(ValueError, match='differ in distill.augment'): table(read_records(tmp_path))
     assert len(table(read_records(tmp_path), index=['distill.augment'])) == 2
@@ -73,8 +77,8 @@ def repainted(split='train', *, seed=0): return color_digits(split=split, seed=p
 
 def stopped(data, test, *, seed, on_step): raise KeyboardInterrupt
 
-def test_changed_images_are_another_run(tmp_path, monkeypatch):
-    "What was begun with other images is not gone on with"
+def test_changed_images_do_not_resume_a_run(tmp_path, monkeypatch):
+    "An interrupted run is not continued with other images"
     go = partial(run, repainted, partial(distill_random, ipc=1), None, stopped, out=tmp_path)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt): go()
@@ -83,16 +87,19 @@ def test_changed_images_are_another_run(tmp_path, monkeypatch):
 
 def unlabelled_digits(split='train', *, seed=0): return BiasedDataset(*color_digits(split=split, seed=seed)[:200].xy)
 
-def test_unknown_bias(tmp_path):
-    "Everything but the judge's groups works; an oracle is refused before anything is computed"
-    record = run(unlabelled_digits, partial(distill_random, ipc=1), evaluate=partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1), out=tmp_path)
+def test_run_on_a_set_of_unknown_bias(tmp_path):
+    "All but group accuracies is computed; an oracle is refused before anything is computed"
+    record = run(unlabelled_digits, partial(distill_random, ipc=1), evaluate=quick_evaluate, out=tmp_path)
     assert record['conflict_share'] is None and set(record['accuracy']) == {'all', *(f'class_{c}' for c in range(10))}
-    with pytest.raises(ValueError, match='needs a set whose bias is known'): run(unlabelled_digits, weigh=weigh_groups, out=tmp_path/'no')
+    with pytest.raises(ValueError, match='needs a set whose bias is known'):
+        run(unlabelled_digits, weigh=weigh_groups, out=tmp_path/'no')
     assert not (tmp_path/'no').exists()
 
-def test_an_oracle_among_trainers(tmp_path):
-    "The judge gives it the bias of the set it trains on, and of nothing that is synthetic"
+def test_trainer_that_is_an_oracle(tmp_path):
+    "Evaluation gives it the bias of the real set it trains on; synthetic sets have none"
     evaluator = partial(evaluate, train=partial(train_groupdro, epochs=1, net=MLP), networks=1)
     record = run(color_digits, None, None, evaluator, out=tmp_path)
-    assert record['name'].startswith('color_digits-c0.05-plain-full-s0-') and 'bias' not in record['evaluate']['train'] and len(record['accuracy']['deo_max']) == 1
-    with pytest.raises(ValueError, match='needs a set whose bias is known'): run(color_digits, partial(distill_random, ipc=1), None, evaluator, out=tmp_path)
+    assert record['name'].startswith('color_digits-c0.05-plain-full-s0-')
+    assert 'bias' not in record['evaluate']['train'] and len(record['accuracy']['deo_max']) == 1
+    with pytest.raises(ValueError, match='needs a set whose bias is known'):
+        run(color_digits, partial(distill_random, ipc=1), None, evaluator, out=tmp_path)

@@ -1,4 +1,4 @@
-"What goes wrong, and what is left when it does"
+"Runs that are killed, interrupted, or shared between processes and devices"
 import json
 import os
 import signal
@@ -23,7 +23,9 @@ from dd_debias.train import train_classifier
 
 def start(out):
     env = {**os.environ, 'OMP_NUM_THREADS': '1'} # one number of threads, so that sums are added up in one order
-    return subprocess.Popen([sys.executable, '-c', 'import sys; from dd_debias.cli import main; sys.exit(main())', *COMMAND, '--out', str(out)], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    program = 'import sys; from dd_debias.cli import main; sys.exit(main())'
+    command = [sys.executable, '-c', program, *COMMAND, '--out', str(out)]
+    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 @pytest.fixture(scope='module')
 def undisturbed(tmp_path_factory):
@@ -32,8 +34,8 @@ def undisturbed(tmp_path_factory):
     return out
 
 @pytest.mark.parametrize('seen', ['config.json', 'checkpoint.safetensors', 'distilled.safetensors'])
-def test_killed_and_started_again(undisturbed, tmp_path, seen):
-    "SIGKILL as soon as a file is there; the same command then ends with the same bits"
+def test_killed_run_resumes_to_the_same_bits(undisturbed, tmp_path, seen):
+    "SIGKILL as soon as a file appears; then the same command ends with the same images and accuracies"
     process = start(tmp_path)
     while not list(tmp_path.glob(f'*/{seen}')) and process.poll() is None: time.sleep(.005)
     process.send_signal(signal.SIGKILL)
@@ -48,10 +50,12 @@ def test_killed_and_started_again(undisturbed, tmp_path, seen):
 def of_digits(out, **how):
     "A small run, and its folder"
     narrow = partial(ConvNet, width=8)
-    parts = color_digits, partial(distill_dm, ipc=2, steps=60, batch=8, net=narrow), None, partial(evaluate, networks=1, train=partial(train_classifier, net=narrow, epochs=5))
+    distill = partial(distill_dm, ipc=2, steps=60, batch=8, net=narrow)
+    evaluator = partial(evaluate, networks=1, train=partial(train_classifier, net=narrow, epochs=5))
+    parts = (color_digits, distill, None, evaluator)
     return partial(run, *parts, out=out, **how), Path(out)/run_name(run_config(*parts, 0))
 
-def test_a_sweep_out_of_time_goes_on(tmp_path):
+def test_sweep_out_of_budget_continues_later(tmp_path):
     one, folder = of_digits(tmp_path)
     whole = of_digits(tmp_path/'whole')[0]()
     for i in range(20):
@@ -60,7 +64,7 @@ def test_a_sweep_out_of_time_goes_on(tmp_path):
     again, whole = (load(f/'distilled.safetensors') for f in (folder, tmp_path/'whole'/whole['name']))
     assert again.images.equal(whole.images) and len(read_records(tmp_path)) == 1
 
-def test_two_sweeps_share_the_work(tmp_path):
+def test_sweep_skips_a_run_locked_by_another_process(tmp_path):
     one, folder = of_digits(tmp_path)
     with run_lock(folder):
         with pytest.raises(BlockingIOError, match='another process; wait'): one()
@@ -68,6 +72,6 @@ def test_two_sweeps_share_the_work(tmp_path):
     assert not folder.exists() # nothing came of it
     assert len(sweep([one])) == 1
 
-def test_classes_shared_out_are_the_same_run(tmp_path):
+def test_classes_split_over_devices_are_the_same_run(tmp_path):
     alone, shared = of_digits(tmp_path/'a')[0](), of_digits(tmp_path/'b', device='cpu,cpu')[0]()
     assert alone['name'] == shared['name'] and alone['accuracy'] == shared['accuracy']

@@ -1,4 +1,4 @@
-"The biased sets from real images: exact counts, the same pixels again, unbiased test sets"
+"Biased sets made from real images: exact counts, reproducible pixels, unbiased test sets"
 import os
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def cells(data):
     "(label, bias) counts"
     return torch.stack([torch.bincount(data.bias[data.labels == c], minlength=10) for c in range(10)])
 
-def even(table): return bool((table.amax(1)-table.amin(1) <= 1).all())
+def even(table): return bool((table.amax(1)-table.amin(1) <= 1).all()) # within one, in each row
 
 fashion = needs('fashion_mnist', 'miniplaces')
 each_set = pytest.mark.parametrize('make', [
@@ -27,20 +27,23 @@ each_set = pytest.mark.parametrize('make', [
 
 @each_set
 @pytest.mark.parametrize('conflict', [.01, .02, .05])
-def test_counts(make, conflict, monkeypatch):
-    for painter in ('bias.paint_color', 'background.paint_background', 'corruptions.corrupt'): # who is what, not how it looks
+def test_counts_of_aligned_and_conflicting(make, conflict, monkeypatch):
+    for painter in ('bias.paint_color', 'background.paint_background', 'corruptions.corrupt'):
+        # only the counts are tested, so nothing needs to be painted
         monkeypatch.setattr(f'dd_debias.{painter}', lambda images, bias, **how: images)
-    aligned, conflicting = {
+    counts = {
         cmnist: {.01: (54509, 491), .02: (54014, 986), .05: (52551, 2449)}, # paper, section 5.1
         corrupted_cifar10: {.01: (44527, 442), .02: (44145, 887), .05: (42820, 2242)}, # paper, section 5.1
-        bg_fmnist: {.01: (59400, 600), .02: (58800, 1200), .05: (57000, 3000)}}[make][conflict] # ours: the paper gives none
+        bg_fmnist: {.01: (59400, 600), .02: (58800, 1200), .05: (57000, 3000)}} # ours: the paper gives none
+    aligned, conflicting = counts[make][conflict]
     train = make(conflict)
     assert (int(train.aligned.sum()), int((~train.aligned).sum())) == (aligned, conflicting)
     assert len(train.images) == len(train.labels) == len(train.bias)
-    assert even(cells(train)[~torch.eye(10, dtype=torch.bool)].view(10, 9)), 'conflicting samples are uniform over the other nine'
+    off_diagonal = cells(train)[~torch.eye(10, dtype=torch.bool)].view(10, 9)
+    assert even(off_diagonal), 'conflicting samples are uniform over the other nine'
 
 @each_set
-def test_test_set_is_unbiased_and_repeats(make):
+def test_test_set_is_unbiased_and_reproducible(make):
     test = make(split='test')
     assert len(test) == 10000 and even(cells(test))
     assert test.images.equal(make(split='test').images) and test.images.shape[1:] == (3, 32, 32)
@@ -48,35 +51,35 @@ def test_test_set_is_unbiased_and_repeats(make):
     assert other.labels.equal(test.labels) and not other.images.equal(test.images)
 
 @fashion
-def test_scenes_are_apart():
+def test_train_and_test_scenes_are_disjoint():
     "No test scene is a training scene"
     train, test = (set(x.numpy().tobytes() for x in scenes(s).flatten(0, 1)) for s in ('train', 'test'))
     assert len(train) == 4000 and len(test) == 1000 and not train & test
 
 @fashion
-def test_two_shortcuts(monkeypatch):
+def test_scene_and_color_as_two_shortcuts(monkeypatch):
     monkeypatch.setattr('dd_debias.background.paint_background', lambda images, bias, **how: images)
     both, scene = bg_fmnist(.05, color_conflict=.05), bg_fmnist(.05)
     assert both.aligned.sum() < scene.aligned.sum() == 57000 and not (both.aligned & ~scene.aligned).any()
     assert both.bias[both.aligned].max() < 10 <= both.bias.max()
 
 @needs('mnist')
-def test_the_background_stays_black():
+def test_background_of_digits_stays_black():
     grey = pad(mnist('test')[0][:100])
     assert paint_color(grey, torch.arange(100)%10).amax(1)[grey[:, 0] == 0].max() == 0
 
 @needs('mnist')
-def test_any_share():
+def test_any_share_can_conflict():
     assert [(~cmnist(c).aligned).sum().item() for c in (0., .1)] == [0, 5500]
 
 @needs('bar64')
-def test_bar():
+def test_bar_sizes():
     assert bar().labels.bincount().tolist() == [326, 520, 163, 336, 317, 279]
     assert bar('test', size=32).images.shape == (654, 3, 32, 32) and bar().bias is None
 
 @needs('fashion_mnist')
-def test_textures_stand_in_for_photographs(tmp_path):
-    "and say so"
+def test_textures_replace_missing_photographs(tmp_path):
+    "with a warning"
     os.symlink(Path(os.environ['DD_DEBIAS_DATA'], 'fashion_mnist.npz').resolve(), tmp_path/'fashion_mnist.npz')
     with pytest.warns(UserWarning, match='textures take the place'): alone = bg_fmnist(split='test', root=tmp_path)
     assert alone.images.equal(bg_fmnist(split='test', scene_source='textures', root=tmp_path).images)

@@ -1,4 +1,4 @@
-"The benchmark of speed runs: every hot path of ours and its plain reference, once, tiny."
+"benchmarks/speed.py runs: each of our hot paths and its plain reference, once, at a tiny size"
 import sys
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"Bad input is answered in one sentence that names the argument and the fix"
+"Errors about bad input are one sentence that names the argument and the fix"
 from functools import partial
 
 import pytest
@@ -22,9 +22,14 @@ from dd_debias.train import train_classifier
 
 features = torch.nn.functional.normalize(torch.randn(100, 8, generator=torch.Generator().manual_seed(0)), dim=1)
 
-def with_batch_norm(channels, classes, size): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(channels*size*size), torch.nn.Linear(channels*size*size, classes))
+def with_batch_norm(channels, classes, size):
+    pixels = channels*size*size
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(pixels), torch.nn.Linear(pixels, classes))
+
+def mlp_experts(*args, net, **kwargs): return short(*args, net=MLP, **kwargs) # whatever net is asked for
 
 small = dict(ipc=1, net=partial(ConvNet, width=4))
+tiny_mtt = partial(distill_mtt, *few.xy, max_start_epoch=1, experts=short, **small)
 
 WRONG = {
     'lengths': (lambda: distill_dm(few.images, few.labels[:50]), 'images and labels must have the same length'),
@@ -53,21 +58,29 @@ WRONG = {
     'ipc of gradients': (lambda: distill_dsa(*few.xy, ipc=0), 'ipc must be a positive number'),
     'ipc of trajectories': (lambda: distill_mtt(*few.xy, ipc=2.), 'ipc must be a positive number'),
     'sampling of gradients': (lambda: distill_dsa(*few.xy, sampling='none'), 'sampling must be'),
-    'weights of trajectories': (lambda: distill_mtt(*few.xy, -torch.ones(100)), 'weights must be finite and non-negative'),
-    'experts of another net': (lambda: distill_mtt(*few.xy, max_start_epoch=1, experts=lambda *a, net, **kw: short(*a, net=MLP, **kw), **small), 'train them with the same net'),
-    'experts too short': (lambda: distill_mtt(*few.xy, max_start_epoch=2, experts=short, **small), '1 epochs are too few to go 1 ahead'),
-    'expert_epochs': (lambda: distill_mtt(*few.xy, expert_epochs=0, experts=short, **small), 'expert_epochs must be at least 1'),
+    'weights of trajectories': (
+        lambda: distill_mtt(*few.xy, -torch.ones(100)), 'weights must be finite and non-negative'),
+    'experts of another net': (lambda: tiny_mtt(experts=mlp_experts), 'train them with the same net'),
+    'experts too short': (lambda: tiny_mtt(max_start_epoch=2), '1 epochs are too few to go 1 ahead'),
+    'expert_epochs': (
+        lambda: distill_mtt(*few.xy, expert_epochs=0, experts=short, **small), 'expert_epochs must be at least 1'),
     'split': (lambda: color_digits(split='val'), 'split must be'),
     'severity': (lambda: color_digits(severity=9), 'severity must be 1 to 5'),
     'int32 labels': (lambda: train_classifier(few.images, few.labels.int()), r'labels.long\(\)'),
     'oblong images': (lambda: train_encoder(few.images[..., :8], few.labels), 'images must be square'),
     'meta device': (lambda: distill_dm(few.images.to('meta'), few.labels), 'images are on meta and labels on cpu'),
     'lambda': (lambda: to_config(lambda images: images), 'cannot be recorded; define it with def'),
-    'sampling of a trainer': (lambda: train_classifier(*few.xy, sampling='none', net=MLP), "sampling must be 'importance' or 'weighted'"),
-    'stack with buffers': (lambda: train_classifier(*few.xy, seeds=(0, 1), net=with_batch_norm), 'train with one seed at a time'),
+    'sampling of a trainer': (
+        lambda: train_classifier(*few.xy, sampling='none', net=MLP), "sampling must be 'importance' or 'weighted'"),
+    'stack with buffers': (
+        lambda: train_classifier(*few.xy, seeds=(0, 1), net=with_batch_norm), 'train with one seed at a time'),
     'bias too short': (lambda: train_groupdro(*few.xy, bias=few.bias[:5]), 'bias must be one number per sample'),
-    'oracle without bias': (lambda: evaluate(distill_random(*few.xy, ipc=1), few, train=train_groupdro), 'train_groupdro needs a set whose bias is known'),
-    'stacked': (lambda: evaluate(few, few, train=train_groupdro, stacked=True), 'stacked: train_groupdro trains one network at a time'),
+    'oracle without bias': (
+        lambda: evaluate(distill_random(*few.xy, ipc=1), few, train=train_groupdro),
+        'train_groupdro needs a set whose bias is known'),
+    'stacked': (
+        lambda: evaluate(few, few, train=train_groupdro, stacked=True),
+        'stacked: train_groupdro trains one network at a time'),
     'no scores': (lambda: confidence_interval(), 'scores: give the result of evaluate'),
     'no such argument': (lambda: to_config(partial(distill_dm, ipcs=3)), "takes no argument 'ipcs'"),
 }
@@ -78,24 +91,29 @@ def test_bad_input_is_one_sentence(name):
     with pytest.raises(ValueError, match=says) as e: call()
     assert '\n' not in str(e.value)
 
-TOO_LONG = {
-    'dm': (lambda **kw: distill_dm(*few.xy, ipc=1, steps=60, batch=4, lr=1e30, net=MLP, **kw), 'lower lr'),
-    'dsa': (lambda **kw: distill_dsa(*few.xy, rounds=1, outer=9, inner=1, lr=1e38, batch=4, **small, **kw), 'lower lr .* or lr_net'),
-    'mtt': (lambda **kw: distill_mtt(*few.xy, syn_lr=1e30, max_start_epoch=1, experts=short, **small, **kw), 'at step 1; lower lr .* lr_lr .* or syn_lr'),
-    'mtt lr_lr': (lambda **kw: distill_mtt(*few.xy, lr=1., lr_lr=1e9, max_start_epoch=1, experts=short, **small, **kw), 'lower lr .* lr_lr'),
-    'expert': (lambda **kw: distill_mtt(*few.xy, max_start_epoch=1, experts=partial(short, lr=1e30), **small, **kw), 'an expert is no longer finite after epoch 1; lower lr')}
+DIVERGING = {
+    'dm': (partial(distill_dm, *few.xy, ipc=1, steps=60, batch=4, lr=1e30, net=MLP), 'lower lr'),
+    'dsa': (
+        partial(distill_dsa, *few.xy, rounds=1, outer=9, inner=1, lr=1e38, batch=4, **small), 'lower lr .* or lr_net'),
+    'mtt': (partial(tiny_mtt, syn_lr=1e30), 'at step 1; lower lr .* lr_lr .* or syn_lr'),
+    'mtt lr_lr': (partial(tiny_mtt, lr=1., lr_lr=1e9), 'lower lr .* lr_lr'),
+    'expert': (
+        partial(tiny_mtt, experts=partial(short, lr=1e30)),
+        'an expert is no longer finite after epoch 1; lower lr'),
+}
 
-@pytest.mark.parametrize('name', TOO_LONG)
-def test_a_step_too_long_stops(name, tmp_path):
-    "At once, with a sentence that says what to lower; a checkpoint keeps finite numbers only"
-    call, says = TOO_LONG[name]
+@pytest.mark.parametrize('name', DIVERGING)
+def test_divergence_stops_at_once(name, tmp_path):
+    "with a sentence that says what to lower; a checkpoint keeps only finite numbers"
+    call, says = DIVERGING[name]
     checkpoint = Checkpoint(tmp_path/'state.safetensors', every=1)
     with pytest.raises(FloatingPointError, match=says): call(on_step=checkpoint)
     assert all(v.isfinite().all() for k, v in (checkpoint.state() or {}).items() if k != 'step')
 
 def test_degenerate_sets_work():
-    "One sample in a class, nothing but duplicates"
+    "One sample in a class, or only duplicates"
     x, y = few.images[:3], torch.tensor([0, 0, 1])
-    assert kde_weights(torch.eye(3), y).tolist() == [1, 1, 1] and kde_weights(torch.ones(3, 2), y).tolist() == [1, 1, 1]
+    assert kde_weights(torch.eye(3), y).tolist() == [1, 1, 1]
+    assert kde_weights(torch.ones(3, 2), y).tolist() == [1, 1, 1]
     assert torch.isfinite(train_encoder(x, y, steps=3, batch=8)(x)).all()
     assert len(distill_dm(x, y, ipc=1, steps=2, batch=4, net=partial(ConvNet, width=8))) == 2

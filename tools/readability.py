@@ -1,6 +1,7 @@
 """How dense the package is to read: python tools/readability.py [TREE ...], each a checkout; without one, this one.
 
-Lines of code are those of `dd_debias/*.py` without blank lines, comments and docstrings. The goals are issue 16's, and CONTRIBUTING.md's."""
+Lines of code are those of `dd_debias/*.py` without blank lines, comments and docstrings. The goals are in
+CONTRIBUTING.md."""
 import ast
 import re
 import subprocess
@@ -10,16 +11,17 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-SETTINGS = Path(__file__).resolve().parents[1]/'pyproject.toml' # of the linters, the same for every tree
+SETTINGS = str(Path(__file__).resolve().parents[1]/'pyproject.toml') # of the linters, the same for every tree
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+def is_code(line): return bool(line.strip()) and not line.lstrip().startswith('#')
 
 def exported_cells(tree):
     "(notebook, lines of code) of each exported cell"
     for path in sorted((tree/'nbs').glob('*.ipynb')):
         for cell in nbformat.read(path, 4).cells:
             if cell.cell_type == 'code' and re.match(r'#\|\s*exports?\b', cell.source):
-                lines = [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith('#')]
-                yield path.stem, len(lines)
+                yield path.stem, sum(is_code(line) for line in cell.source.splitlines())
 
 def modules(tree): return [p for p in sorted((tree/'dd_debias').glob('*.py')) if p.stem not in ('__init__', '_modidx')]
 
@@ -32,17 +34,18 @@ def docstring_lines(module):
 def code_lines(source):
     skipped = docstring_lines(ast.parse(source))
     lines = enumerate(source.splitlines(), 1)
-    return sum(1 for number, line in lines if line.strip() and not line.lstrip().startswith('#') and number not in skipped)
+    return sum(is_code(line) and number not in skipped for number, line in lines)
 
 def is_tuple_assignment(node):
     return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple)
 
 def is_nested_comprehension(node):
     if not isinstance(node, COMPREHENSIONS): return False
-    return len(node.generators) > 1 or any(isinstance(inner, COMPREHENSIONS) for inner in ast.walk(node) if inner is not node)
+    inside = (inner for inner in ast.walk(node) if inner is not node)
+    return len(node.generators) > 1 or any(isinstance(inner, COMPREHENSIONS) for inner in inside)
 
 def public_names(source):
-    "Names in `__all__`"
+    "How many names are in `__all__`"
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '__all__': return len(node.value.elts)
     return 0
@@ -66,8 +69,8 @@ def measure(tree):
         'tuple assignments in 1,000 lines': 1000*sum(map(is_tuple_assignment, nodes))/lines,
         'nested comprehensions in 1,000 lines': 1000*sum(map(is_nested_comprehension, nodes))/lines,
         'public names of the largest module': max(map(public_names, sources)),
-        'ruff findings': findings(tree, 'ruff', 'check', '--output-format', 'concise', '--config', str(SETTINGS)),
-        'mypy findings': findings(tree, 'mypy', '--config-file', str(SETTINGS))}
+        'ruff findings': findings(tree, 'ruff', 'check', '--output-format', 'concise', '--config', SETTINGS),
+        'mypy findings': findings(tree, 'mypy', '--config-file', SETTINGS)}
 
 def main():
     trees = [Path(a).resolve() for a in sys.argv[1:]] or [Path(__file__).resolve().parents[1]]

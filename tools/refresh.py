@@ -39,7 +39,7 @@ def merged(outputs):
     return whole
 
 def execute(path):
-    "Run the notebook from top to bottom in a fresh kernel and store what it shows; cells marked `eval: false` keep what they have"
+    "Run the notebook in a fresh kernel and store its outputs; cells marked `eval: false` keep the outputs they have"
     nb = nbformat.read(path, 4)
     code = [c for c in nb.cells if c.cell_type == 'code']
     for c in code:

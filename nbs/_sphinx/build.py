@@ -31,7 +31,8 @@ def slug(title):
     return re.sub(r'^[^a-z]+', '', re.sub(r'\s+', '-', re.sub(r'[^\w\s.-]', '', title.strip().lower())))
 
 def links(md, folder, cfg):
-    "Links to notebooks and to the published site become links within this one; links to other files, links to the repository"
+    """Links to notebooks and to the published site become links within this one; links to other files become links to
+    the repository"""
     site = cfg.doc_url.rstrip('/')+'/'
     def link(m):
         url, hash, anchor = m[1].partition('#')
@@ -51,7 +52,8 @@ def options(source):
     return dict(re.findall(r'#\|\s*([\w-]+):\s*(.*)', m[0])), source[m.end():].strip('\n')
 
 def api(doc, names):
-    "What `show_doc` says: heading, link to the source and signature; for code that follows and defines `names`, their headings"
+    """Heading, link to the source and signature, from what `show_doc` shows; if the code that follows defines `names`,
+    their headings and no signature"""
     source = re.search(r'\[source\]\(([^)]+)\)', doc)
     marks, name, signature = re.search(r'^(#+) ([^\n]*)\n+(.*)', doc, re.M|re.S).groups()
     headings = '\n\n'.join(f'{marks} {n}' for n in names or [name])
@@ -62,7 +64,7 @@ def translate(nb, folder, cfg):
     "The cells of a processed notebook, as MyST-NB wants them"
     opts = [options(c.source) if c.cell_type == 'code' else ({}, c.source) for c in nb.cells]
     headed = [] # names that have their heading
-    for c, (o, source), (after, code) in zip(nb.cells, opts, opts[1:]+[({}, '')]):
+    for c, (o, source), (after, code) in zip(nb.cells, opts, opts[1:]+[({}, '')], strict=True):
         c.source, c.metadata = source, {}
         if c.cell_type == 'raw': # the front matter: nbdev has moved the title and the line below it here
             fm = yaml.safe_load(source.strip('-\n'))
