@@ -45,7 +45,9 @@ test = color_digits(split='test')[:150]
 few = train[:300]
 weights = weigh_kde(*train.xy, encoder_steps=60)
 
-def show(name:str, *tensors:Tensor)->None: print(f'{name:24} {hash_tensors(*[t.detach() for t in tensors])}', flush=True)
+def show(name:str, *tensors:Tensor)->None:
+    plain = [t.detach() for t in tensors]
+    print(f'{name:24} {hash_tensors(*plain)}', flush=True)
 
 def data():
     grey = pad(digits()[0][:60])
