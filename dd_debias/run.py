@@ -147,7 +147,9 @@ def reuse_artifacts(
             other = read_json(source)
             if any(complete(other.get(part)) != wanted[part] for part in same): continue
             for file in reversed(files): # the first comes last, and then all are there
-                with atomic_write(folder/file) as new: shutil.copyfile(source.with_name(file), new)
+                made = source.with_name(file)
+                if not made.exists(): continue # an older version called it otherwise
+                with atomic_write(folder/file) as new: shutil.copyfile(made, new)
             return source.parent.name
     return None
 
