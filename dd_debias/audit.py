@@ -18,7 +18,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 import dd_debias
@@ -64,6 +63,7 @@ def _heaviest_hundredth(w): # (n,) -> (), the sum of the largest hundredth of th
     return w.topk(math.ceil(len(w)/100)).values.sum()
 
 def _auc(w, conflicting): # (n,), (n,) -> float, NaN where all are aligned or all conflict
+    from sklearn.metrics import roc_auc_score  # here, since importing scikit-learn takes most of a second
     both = 0 < conflicting.sum() < len(conflicting)
     return roc_auc_score(conflicting, w) if both else float('nan')
 

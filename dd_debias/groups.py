@@ -11,7 +11,6 @@ __all__ = ['group_weights', 'weigh_groups', 'find_clusters', 'cluster_weights', 
 from collections.abc import Callable
 
 import torch
-from sklearn.cluster import DBSCAN
 from torch import Tensor
 
 from .dataset import class_counts
@@ -52,6 +51,7 @@ def find_clusters(
     min_samples:int=2, # DBSCAN: neighbours, itself included, that make a dense spot
 )->Tensor: # (N,) the cluster of each sample within its class, numbered from 0; noise comes last, each by itself
     "Find clusters within each class by DBSCAN"
+    from sklearn.cluster import DBSCAN  # here, since importing scikit-learn takes most of a second
     check_features(features, labels)
     if not eps > 0: raise ValueError(f'eps must be positive, got {eps}')
     groups = torch.empty_like(labels)

@@ -11,10 +11,9 @@ __all__ = ['GREY', 'RED', 'subplots', 'show_images', 'figure_to_png', 'format_me
 import io
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
-import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,6 +21,8 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from .pixels import to_uint8
+
+if TYPE_CHECKING: import pandas as pd  # not at run time, to import faster
 
 # %% ../nbs/13_plots.ipynb #1f7a9d6ca
 def subplots(
@@ -84,7 +85,7 @@ GREY = '#95a5a6' # bias-aligned images, or images of which nothing is known
 RED = '#c0392b' # bias-conflicting images
 
 def plot_accuracy_bars(
-    scores:pd.DataFrame, # columns aligned and conflicting, in percent; a row a method
+    scores:'pd.DataFrame', # columns aligned and conflicting, in percent; a row a method
     ax:Axes|None=None, # where to draw; None: a figure of its own
 )->Figure:
     "Two bars a method: the accuracy on bias-aligned and on bias-conflicting images"

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from .runtime import atomic_write
@@ -29,6 +28,7 @@ def digits(
 )->tuple[Tensor, Tensor]: # images (N,1,16,16) uint8, labels (N,)
     "The digits that ship with scikit-learn, in a fixed split"
     if split not in ('train', 'test'): raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    from sklearn.datasets import load_digits  # here, since importing scikit-learn takes most of a second
     d = load_digits()
     small = torch.from_numpy(d.images).float().div(16).unsqueeze(1) # (1797,1,8,8)
     images = F.interpolate(small, size=16, mode='bilinear').mul(255).round().to(torch.uint8)
