@@ -22,7 +22,8 @@ from torchvision.utils import make_grid
 
 from .pixels import to_uint8
 
-if TYPE_CHECKING: import pandas as pd  # not at run time, to import faster
+if TYPE_CHECKING: # not at run time, to import faster
+    import pandas as pd
 
 # %% ../nbs/13_plots.ipynb #1f7a9d6ca
 def subplots(
