@@ -117,8 +117,21 @@ def read_json(path:Path)->dict:
     return upgrade(json.loads(path.read_text()))
 
 # %% ../nbs/51_records.ipynb #8d7ee97b
-def _short(column:pd.Series, prefix:str)->pd.Series: # full names of functions -> what follows the prefix
-    return column.str.rpartition('.')[2].str.removeprefix(prefix)
+def _names(d:pd.DataFrame, column:str, prefix:str='', missing:str='')->pd.Series:
+    "The functions in a column by their last name without the prefix: dm of dd_debias.dm.distill_dm"
+    if column not in d: return pd.Series(missing, index=d.index)
+    return d[column].str.rpartition('.')[2].str.removeprefix(prefix).fillna(missing)
+
+def _methods(d:pd.DataFrame)->pd.Series:
+    "What each run is called: distiller+weights/trainer"
+    distilled = _names(d, 'distill.function', 'distill_', 'full')
+    trained_net = _names(d, 'distill.surrogate.function') != ''
+    trained_experts = _names(d, 'distill.experts.function') == 'trainer_experts'
+    distilled = distilled.where(~(trained_net | trained_experts), distilled+'_surrogate')
+    weighed = _names(d, 'weigh.function', 'weigh_')
+    trained = _names(d, 'evaluate.train.function', 'train_').replace('classifier', '')
+    with_weights = (distilled+'+'+weighed).str.rstrip('+')
+    return with_weights.str.cat(trained, '/').str.rstrip('/')
 
 def read_records(
     *paths:str|Path, # .jsonl files, or folders of them; none: results/
@@ -128,27 +141,21 @@ def read_records(
     files:list[Path] = []
     for path in map(Path, paths or ['results']):
         files += sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
-    lines = [json.loads(line) for file in files for line in file.read_text().splitlines() if line.strip()]
-    runs = [upgrade(line) for line in lines if 'accuracy' in line] # other measurements may lie in the same folder
-    runs = [run | {part: complete(run[part]) for part in PARTS} for run in runs]
+    runs = []
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    for line in filter(str.strip, lines):
+        record = json.loads(line)
+        if 'accuracy' not in record: continue # other measurements may lie in the same folder
+        run = upgrade(record)
+        runs.append(run | {part: complete(run[part]) for part in PARTS})
     d = pd.json_normalize(runs)
     if d.empty: return d
-
-    def names(column, prefix, missing=''): # of the functions in a column
-        if column not in d: return pd.Series(missing, index=d.index)
-        return _short(d[column], prefix).fillna(missing)
-
-    distilled = names('distill.function', 'distill_', 'full')
-    trained_net = names('distill.surrogate.function', '') != ''
-    trained_experts = names('distill.experts.function', '') == 'trainer_experts'
-    distilled = distilled.where(~(trained_net | trained_experts), distilled+'_surrogate')
-    weighed = names('weigh.function', 'weigh_')
-    trained = names('evaluate.train.function', 'train_').replace('classifier', '')
-    d.insert(0, 'dataset', names('data.function', ''))
-    d.insert(1, 'method', (distilled+'+'+weighed).str.rstrip('+').str.cat(trained, '/').str.rstrip('/'))
+    d.insert(0, 'dataset', _names(d, 'data.function'))
+    d.insert(1, 'method', _methods(d))
     d['identity'] = [identity(run) for run in runs]
     return d.drop_duplicates('identity', keep='last')
 
+# %% ../nbs/51_records.ipynb #7960d0f3
 def table(
     records:pd.DataFrame, # from `read_records`
     *,
