@@ -16,6 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from .arguments import check_arguments
 from .dataset import BiasedDataset, class_counts
 from .pixels import pad
 from .runtime import accepted_kwargs, derive_seed, seeded
@@ -52,6 +53,7 @@ def assign_bias(
     seed:int=0,
 )->Tensor: # (N,) the bias of each sample, one of the classes
     "Draw the bias of each sample: its label, or for conflicting samples evenly one of the other classes"
+    check_arguments(assign_bias, locals())
     counts = class_counts(labels)
     classes = len(counts)
     total = _conflict_count(conflict, len(labels))
@@ -94,12 +96,14 @@ def paint_color(
     colors:Tensor=COLORS, # (K,3) RGB in [0,1]
 )->Tensor: # (N,3,H,W) uint8
     "Colour the foreground: clamp(colour + noise, 0, 1) times the grey level (Nam et al., 2020)"
-    if not 0 <= min_strength <= 1: raise ValueError(f'min_strength must be in [0,1], got {min_strength}')
-    if severity not in (1, 2, 3, 4, 5): raise ValueError(f'severity must be 1 to 5, got {severity}')
+    check_arguments(paint_color, locals())
     if images.ndim != 4 or images.shape[1] != 1:
         raise ValueError(f'images must be grey, shape (N,1,H,W), got {tuple(images.shape)}')
-    if len(bias) and int(bias.max()) >= len(colors):
-        raise ValueError(f'bias names colour {int(bias.max())}, but colors holds {len(colors)}')
+    if len(bias) != len(images):
+        raise ValueError(f'images and bias must have the same length, got {len(images)} and {len(bias)}')
+    if len(bias) and not 0 <= int(bias.min()) <= int(bias.max()) < len(colors):
+        raise ValueError(f'bias must be in 0..{len(colors)-1}, a colour for each value, '
+                         f'got {int(bias.min())} to {int(bias.max())}')
     with seeded(derive_seed(seed, 'color')): noise = torch.randn(len(images), 3)*NOISE[severity-1]
     rgb = (colors[bias.cpu()]+noise).clamp(0, 1) # (N,3)
     if min_strength < 1:
@@ -143,6 +147,7 @@ def biased(
     seed:int=0,
 )->BiasedDataset:
     "Draw a bias for each image and paint it"
+    check_arguments(biased, locals())
     seed = derive_seed(seed, split)
     if split != 'train': conflict = 1-1/len(class_counts(labels))
     bias = assign_bias(labels, conflict, seed=seed)
@@ -159,6 +164,7 @@ def color_digits(
     seed:int=0,
 )->BiasedDataset: # images of 3x16x16
     "scikit-learn's digits, coloured"
+    check_arguments(color_digits, locals())
     images, labels = digits(split)
     paint = partial(paint_color, severity=severity, min_strength=min_strength)
     return biased(images, labels, paint, conflict, split, classes=tuple('0123456789'), seed=seed)
@@ -175,6 +181,7 @@ def cmnist(
     root:str|None=None, # folder of mnist.npz; None: $DD_DEBIAS_DATA, else the user's cache
 )->BiasedDataset: # images of 3x32x32
     "Colored MNIST, with the paper's exact counts at .01, .02 and .05"
+    check_arguments(cmnist, locals())
     images, labels = mnist(split, root)
     count = PAPER_COUNTS.get(conflict, conflict)
     paint = partial(paint_color, severity=severity, min_strength=min_strength)

@@ -15,8 +15,11 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache, partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
+
+from .arguments import check_arguments
 
 # %% ../nbs/14_config.ipynb #941b845f
 CALL_TIME = frozenset({ # given at the call, by a run or by another function; recorded only where a partial fixes them
@@ -37,6 +40,8 @@ def _to_plain(name:str, value:Any, owner:str)->Any:
     if isinstance(value, dict): return {k: _to_plain(name, v, owner) for k, v in value.items()}
     if isinstance(value, Path): return str(value)
     if isinstance(value, (str, int, float, bool, type(None))): return value
+    if isinstance(value, Integral): return int(value) # NumPy's
+    if isinstance(value, Real): return float(value)
     raise ValueError(f'{name}: {type(value).__name__} cannot be recorded; '
                      f'instead of {owner}, give a function of your own that calls it')
 
@@ -55,7 +60,8 @@ def to_config(
     f:Callable|None, # a function that can be imported, or a partial of one
 )->dict[str, Any]|None: # 'function', and every keyword argument that has a value; None for None
     """A function and its arguments as plain data, defaults included, with a hash of the source of your own functions.
-    Raises ValueError for a lambda or local function, a positional or unknown argument, or a value that JSON lacks"""
+    Raises ValueError for a lambda or local function, and for an argument that is positional, unknown, out of its range,
+    or of a type that JSON lacks"""
     if f is None: return None
     chosen:dict[str, Any] = {}
     while isinstance(f, partial):
@@ -67,6 +73,7 @@ def to_config(
     unknown = sorted(set(chosen)-set(inspect.signature(f).parameters))
     if unknown: raise ValueError(f'{f.__name__} takes no argument {unknown[0]!r}')
     config:dict[str, Any] = dict(function=_full_name(f))
+    if f.__module__.startswith('dd_debias.'): check_arguments(f, chosen)
     if not _is_ours(_full_name(f)):
         source = inspect.getsource(f).encode()
         config['source'] = hashlib.blake2b(source, digest_size=4).hexdigest()
@@ -79,7 +86,9 @@ def call_config(
     f:Callable, # a distiller
     arguments:dict[str, Any], # its `locals()` at its first line: what it was called with
 )->dict[str, Any]: # distill, seed
-    "How a synthetic set was made, for `Distilled.config`. An argument that cannot be recorded is stored as its `repr`"
+    """How a synthetic set was made, for `Distilled.config`. What cannot be recorded is stored as its `repr`.
+    Raises ValueError for an argument that is out of its range"""
+    check_arguments(f, arguments)
     config:dict[str, Any] = dict(function=_full_name(f))
     for name in _defaults(f):
         try: config[name] = _to_plain(name, arguments[name], f.__name__)

@@ -28,13 +28,14 @@ def distill_random(
     weights:Tensor|None=None, # (N,) None: ones
     *,
     ipc:int=10, # images per class
+    repeat:bool=False, # where a class has fewer than ipc images, take them again
     seed:int=0,
     augment:str='color_crop_cutout_scale_rotate', # for training on the result
 )->Distilled:
     "Real images, drawn by weight. Raises ValueError where a class has too few of positive weight"
     config = call_config(distill_random, locals())
     w = validate_inputs(images, labels, weights)
-    idx = draw_by_weight(labels, w, ipc, seed=seed) # (C*ipc,)
+    idx = draw_by_weight(labels, w, ipc, seed=seed, repeat=repeat) # (C*ipc,)
     mean, std = channel_stats(images, w)
     return Distilled(to_float(images[idx]), labels[idx], mean, std, augment, config)
 
@@ -52,6 +53,7 @@ def herding(
     half_norms = z.square().sum(1)/2
     chosen = []
     for t in range(1, k+1):
+        if not free.any(): free = weights > 0 # all are taken, so each may be taken again
         gain = z@(t*mean-total)-half_norms # |t mean - total - z|^2 is least where this is most
         best = gain.masked_fill(~free, -torch.inf).argmax()
         free[best] = False
@@ -93,6 +95,7 @@ def distill_herding(
     weights:Tensor|None=None, # (N,) None: ones
     *,
     ipc:int=10, # images per class
+    repeat:bool=False, # where a class has fewer than ipc images, take them again
     seed:int=0,
     net:Callable=ConvNet, # the network whose embeddings are used, untrained
     augment:str='color_crop_cutout_scale_rotate', # for training on the result
@@ -101,7 +104,7 @@ def distill_herding(
     Raises ValueError where a class has too few of positive weight"""
     config = call_config(distill_herding, locals())
     w = validate_inputs(images, labels, weights)
-    check_ipc(ipc, labels, w)
+    check_ipc(1 if repeat else ipc, labels, w)
     stats = channel_stats(images, w)
     embed = _embedder(images, stats, net, seed)
     chosen = []
@@ -119,6 +122,7 @@ def distill_kcenter(
     weights:Tensor|None=None, # (N,) None: ones
     *,
     ipc:int=10, # images per class
+    repeat:bool=False, # where a class has fewer than ipc images, take them again
     seed:int=0,
     pool:int=20, # images drawn by weight for each that is chosen; our choice
     net:Callable=ConvNet, # the network whose embeddings are used, untrained
@@ -128,11 +132,9 @@ def distill_kcenter(
     Raises ValueError where a class has too few of positive weight"""
     config = call_config(distill_kcenter, locals())
     w = validate_inputs(images, labels, weights)
-    if pool < 1: raise ValueError(f'pool must be at least 1, got {pool}')
-    check_ipc(ipc, labels, w)
-    available = labels[w > 0].bincount() # (C,)
-    size = min(int(available.min()), pool*ipc) # of the pool of each class
-    pools = draw_by_weight(labels, w, size, seed=seed).view(-1, size) # (C,size) indices
+    available = check_ipc(1 if repeat else ipc, labels, w) # (C,)
+    size = max(ipc, min(int(available.min()), pool*ipc)) # of the pool of each class
+    pools = draw_by_weight(labels, w, size, seed=seed, repeat=repeat).view(-1, size) # (C,size) indices
     mean, std = channel_stats(images, w)
     embed = _embedder(images, (mean, std), net, seed)
     idx = torch.cat([members[k_center_greedy(embed(members), ipc)] for members in pools]) # (C*ipc,)

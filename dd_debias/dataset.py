@@ -9,18 +9,58 @@ __all__ = ['BiasedDataset', 'class_counts', 'check_images']
 
 # %% ../nbs/00_dataset.ipynb #9fec168a
 from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any, overload
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .pixels import to_uint8
 from .plots import figure_to_png, show_images
 
-# %% ../nbs/00_dataset.ipynb #e51804c7
-def _check_length(name, values, labels):
-    if len(values) != len(labels):
-        raise ValueError(f'{name} and labels must have the same length, got {len(values)} and {len(labels)}')
+# %% ../nbs/00_dataset.ipynb #00a00001
+def _check_pixels(
+    images:Any,
+    bounded:bool=True, # floats must be in [0,1]
+)->None:
+    "Raises ValueError unless the images are (N,C,H,W) bytes or finite floats"
+    if not isinstance(images, Tensor) or images.ndim != 4:
+        found = tuple(getattr(images, 'shape', ())) or type(images).__name__
+        raise ValueError(f'images must be a tensor of shape (N,C,H,W), got {found}')
+    if 0 in images.shape[1:]: raise ValueError(f'images must have pixels, got shape {tuple(images.shape)}')
+    if images.dtype == torch.uint8 or not len(images): return
+    if not images.is_floating_point():
+        raise ValueError(f'images must be bytes (torch.uint8) or floats in [0,1], got {images.dtype}; convert them')
+    low, high = images.aminmax()
+    if not (low.isfinite() and high.isfinite()):
+        raise ValueError('images hold NaN or infinite values; replace them before use')
+    if bounded and (low < 0 or high > 1):
+        raise ValueError('images must be bytes (torch.uint8) or floats in [0,1], '
+                         f'got floats from {low:.3g} to {high:.3g}; scale them first, such as images/255')
 
+def _to_numbers(
+    name:str, # of the argument
+    values:Any, # (N,) tensor, array or list
+    images:Tensor, # (N,C,H,W)
+)->Tensor: # (N,) int64
+    "The numbers of the images' classes or groups. Raises ValueError for anything else, such as names, fractions or NaN"
+    try: numbers = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise ValueError(f'{name} must be numbers, got {type(values).__name__}; number the names first') from e
+    if numbers.ndim != 1 or numbers.is_floating_point() or numbers.is_complex():
+        raise ValueError(f'{name} must be one whole number for each image, got shape {tuple(numbers.shape)} of '
+                         f'{numbers.dtype}; {name}.argmax(1) converts one-hot rows, {name}.long() whole floats')
+    _check_length(name, images, numbers)
+    if len(numbers) and numbers.min() < 0:
+        raise ValueError(f'{name} must be numbered from 0, got {int(numbers.min())}; drop the images that have none')
+    return numbers.long()
+
+def _check_length(name, images, numbers):
+    if len(images) != len(numbers):
+        raise ValueError(f'images and {name} must have the same length, got {len(images)} and {len(numbers)}')
+
+# %% ../nbs/00_dataset.ipynb #e51804c7
 def _draw_classes(
     data:'BiasedDataset',
     rows:int, # for each group
@@ -31,29 +71,31 @@ def _draw_classes(
     if data.bias is not None:
         title += '\nabove: aligned, below: conflicting'
         groups = [data.aligned, ~data.aligned]
+    pixels = to_uint8(data.images)
     classes = int(data.labels.max())+1
-    grid = data.images.new_full((len(groups), rows, classes, *data.images.shape[1:]), 255)
+    grid = pixels.new_full((len(groups), rows, classes, *pixels.shape[1:]), 255)
     for g, group in enumerate(groups):
         for c in range(classes):
             idx = (group & (data.labels == c)).nonzero().flatten()[:rows]
-            grid[g, :len(idx), c] = data.images[idx]
+            grid[g, :len(idx), c] = pixels[idx]
     return show_images(grid.flatten(0, 2), ncols=classes, title=title)
 
 # %% ../nbs/00_dataset.ipynb #b627cba7
 @dataclass(frozen=True, repr=False)
 class BiasedDataset:
-    "Images, labels and bias. Indexing with a slice, a mask or indices gives a subset"
-    images:Tensor # (N,C,H,W) uint8
-    labels:Tensor # (N,) integers 0..C-1, kept as int64
+    """Images, labels and bias. A number gives one item, as torchvision's sets do; a slice, a mask or indices a subset.
+    Raises ValueError unless there is a label, and a bias if known, for each image"""
+    images:Tensor # (N,C,H,W) uint8, or float in [0,1]
+    labels:Tensor # (N,) integers 0..C-1, kept as int64; an array or a list is converted
     bias:Tensor|None=None # (N,) integers, numbered so that aligned means `bias == labels`; None: unknown
     classes:tuple[str, ...]=() # names of the classes
 
     def __post_init__(self):
-        object.__setattr__(self, 'labels', self.labels.long()) # a frozen record is set this way
-        _check_length('images', self.images, self.labels)
-        if self.bias is not None:
-            object.__setattr__(self, 'bias', self.bias.long())
-            _check_length('bias', self.bias, self.labels)
+        images = torch.as_tensor(self.images)
+        _check_pixels(images)
+        bias = None if self.bias is None else _to_numbers('bias', self.bias, images)
+        converted = dict(images=images, labels=_to_numbers('labels', self.labels, images), bias=bias)
+        for name, value in converted.items(): object.__setattr__(self, name, value) # a frozen record is set this way
 
     @property
     def aligned(self)->Tensor:
@@ -69,9 +111,15 @@ class BiasedDataset:
 
     def __len__(self)->int: return len(self.labels)
 
-    def __getitem__(self, idx:slice|Tensor|list[int])->'BiasedDataset':
-        bias = None if self.bias is None else self.bias[idx]
-        return replace(self, images=self.images[idx], labels=self.labels[idx], bias=bias)
+    @overload
+    def __getitem__(self, idx:int)->tuple: ...
+    @overload
+    def __getitem__(self, idx:slice|Tensor|list[int])->'BiasedDataset': ...
+    def __getitem__(self, idx):
+        "One item: image, label and, if known, bias. Else a subset"
+        parts = [part if part is None else part[idx] for part in (self.images, self.labels, self.bias)]
+        if isinstance(idx, Integral): return tuple(part for part in parts if part is not None)
+        return BiasedDataset(*parts, self.classes)
 
     def to(self, device:str|torch.device)->'BiasedDataset':
         "The same set on another device"
@@ -95,10 +143,13 @@ def class_counts(
     labels:Tensor, # (N,) integers
 )->Tensor: # (C,) samples of each class
     "Number of samples of each class. Raises ValueError unless the labels are 0..C-1, each at least once"
-    if labels.ndim != 1 or labels.dtype != torch.int64 or len(labels) == 0:
-        raise ValueError('labels must be a non-empty (N,) tensor of int64, such as labels.long(), '
-                         f'got shape {tuple(labels.shape)} of {labels.dtype}')
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.dtype != torch.int64 or len(labels) == 0:
+        found = f'shape {tuple(labels.shape)} of {labels.dtype}' if hasattr(labels, 'dtype') else type(labels).__name__
+        raise ValueError('labels must be a non-empty (N,) tensor of int64, such as torch.as_tensor(labels).long(), '
+                         f'got {found}')
     if labels.min() < 0: raise ValueError(f'labels must be numbered from 0, got {int(labels.min())}')
+    if labels.max() >= len(labels):
+        raise ValueError(f'labels must be 0..C-1 without gaps, got {int(labels.max())} among {len(labels)} labels')
     counts = labels.bincount()
     empty = (counts == 0).nonzero().flatten().tolist()
     if empty:
@@ -110,16 +161,18 @@ def class_counts(
 def check_images(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,)
+    *,
+    bounded:bool=True, # floats must be in [0,1]; False for synthetic images, which a distiller may move outside
 )->Tensor: # (C,) samples of each class
     "Number of samples of each class. Raises ValueError unless `images` and `labels` describe the same samples"
-    if not isinstance(images, Tensor) or images.ndim != 4:
-        found = tuple(getattr(images, 'shape', ())) or type(images).__name__
-        raise ValueError(f'images must be a tensor of shape (N,C,H,W), got {found}')
-    _check_length('images', images, labels)
+    if torch.get_default_dtype() != torch.float32:
+        raise ValueError(f"torch's default dtype must be float32, got {torch.get_default_dtype()}; "
+                         'call torch.set_default_dtype(torch.float32)')
+    _check_pixels(images, bounded)
+    counts = class_counts(labels)
+    _check_length('labels', images, labels)
     if images.device != labels.device:
         raise ValueError(f'images are on {images.device} and labels on {labels.device}; move one with .to')
     h, w = images.shape[2:]
     if h != w: raise ValueError(f'images must be square, got {h}x{w}; pad them with dd_debias.pixels.pad')
-    if images.is_floating_point() and not images.isfinite().all():
-        raise ValueError('images hold NaN or infinite values; replace them before use')
-    return class_counts(labels)
+    return counts

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arguments import check_arguments
 from .lff import RelativeDifficulty, gce_loss
 from .nets import ConvNet, autocast_bf16
-from .pixels import channel_stats, standardize
+from .pixels import standardize
 from .runtime import derive_seed, seeded
-from .train import fit, init_model, optimizer_step
-from .weights import validate_inputs
+from .train import fit, init_model, optimizer_step, training_inputs
 
 # %% ../nbs/43_dfa.ipynb #b2c78c1e
 class DisentangledNet(nn.Module):
@@ -105,8 +105,8 @@ def train_dfa(
     on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net, difficulty)) after each epoch
 )->DisentangledNet: # takes images as they are stored; .net.embed gives the intrinsic embedding of standardised ones
     "Disentangled feature augmentation (Lee et al., 2021). Raises FloatingPointError when the loss is no longer finite"
-    w = validate_inputs(images, labels, weights).float()
-    if stats is None: stats = channel_stats(images, w)
+    check_arguments(train_dfa, locals())
+    w, stats = training_inputs(images, labels, weights, stats)
     with seeded(derive_seed(seed, 'dfa')):
         model = DisentangledNet(init_model(net, images, labels, stats), init_model(net, images, labels, stats))
         opt = torch.optim.Adam(model.parameters(), lr=lr)

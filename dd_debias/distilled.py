@@ -103,6 +103,7 @@ def init_images(
     ipc:int,
     factor:int=1, # real images in each direction of an initial one, see `pack_canvas`
     init:str='weighted', # 'weighted' (real ones, drawn by weight), 'uniform' (real ones of positive weight) or 'noise'
+    repeat:bool=False, # where a class has too few real ones, take them again
     seed:int,
 )->Tensor: # (classes*ipc,C,H,W), standardised, sorted by class
     "The initial images of a distiller. Raises ValueError where a class has too few real ones"
@@ -117,13 +118,12 @@ def init_images(
         with seeded(derive_seed(seed, 'noise')): noise = torch.randn(classes*ipc, *images.shape[1:])
         return noise.to(images.device)
     by = weights if init == 'weighted' else (weights > 0).double()
-    check_ipc(ipc, labels, by)
+    fewest = int(check_ipc(1 if repeat else ipc, labels, by).min())
     needed = ipc*factor**2 # real images of each class
-    fewest = int(labels[by > 0].bincount().min())
-    if fewest < needed:
+    if fewest < needed and not repeat:
         raise ValueError(f'factor: {ipc} canvases of {factor}x{factor} images are begun with {needed} real ones '
-                         f'of each class, and one has {fewest} of positive weight; lower factor or ipc')
-    idx = draw_by_weight(labels, by, needed, seed=seed) # (classes*needed,)
+                         f'of each class, and one has {fewest} of positive weight; lower factor or ipc, or repeat=True')
+    idx = draw_by_weight(labels, by, needed, seed=seed, repeat=repeat) # (classes*needed,)
     return pack_canvas(standardize(images[idx], stats), factor)
 
 # %% ../nbs/30_distilled.ipynb #67376f1b

@@ -23,7 +23,7 @@ from .distilled import Distilled, at_rest, check_finite, init_images, momentum_s
 from .nets import ConvNet, build_net, map_chunks
 from .pixels import channel_stats, standardize, unstandardize
 from .runtime import derive_seed, seeded
-from .sampling import ClassSampler, check_ipc, check_sampling
+from .sampling import ClassSampler, check_sampling
 from .weights import validate_inputs
 
 # %% ../nbs/32_dm.ipynb #1267b418
@@ -74,6 +74,7 @@ def distill_dm(
     distance:Callable=mean_distance, # between embeddings, distance(real (C,B,D), syn (C,I,D)); or kernel_distance
     factor:int=1, # each image is a canvas of factor x factor small ones, see `Distilled`
     init:str='weighted', # initial images, see `init_images`: 'weighted', 'uniform' or 'noise'
+    repeat:bool=False, # where a class has fewer images than are initial ones, take them again
     shard:tuple[int, int]=(0, 1), # (i, n): distil only the classes i, i+n, i+2n, ..., see `distill_shared`
     surrogate:Callable|None=None, # a trainer: embed with a network that it trains, not a fresh one at each step
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
@@ -84,7 +85,6 @@ def distill_dm(
     Raises FloatingPointError when the images are no longer finite"""
     config = call_config(distill_dm, locals())
     w = validate_inputs(images, labels, weights)
-    check_ipc(ipc)
     check_sampling(sampling)
     if sampling == 'weighted' and distance is not mean_distance:
         raise ValueError("sampling: 'weighted' weighs the terms of a mean; "
@@ -102,7 +102,8 @@ def distill_dm(
         trained = surrogate(images, labels, weights, seed=derive_seed(seed, 'surrogate')).net.requires_grad_(False)
 
     if resume_from is None:
-        first = init_images(images, labels, w, stats, ipc=ipc, factor=factor, init=init, seed=seed) # (C*ipc,c,H,W)
+        first = init_images( # (C*ipc,c,H,W)
+            images, labels, w, stats, ipc=ipc, factor=factor, init=init, repeat=repeat, seed=seed)
         resume_from = at_rest(first.unflatten(0, (classes, ipc))[class_ids].flatten(0, 1))
     syn = resume_from['images'].to(images.device).clone().requires_grad_() # (S*ipc,c,H,W)
     velocity = resume_from['velocity'].to(images.device).clone()

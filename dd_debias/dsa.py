@@ -24,7 +24,7 @@ from .distilled import Distilled, at_rest, check_finite, init_images, momentum_s
 from .nets import ConvNet, autocast_bf16, build_net
 from .pixels import channel_stats, standardize, unstandardize
 from .runtime import derive_seed, seeded
-from .sampling import ClassSampler, check_ipc, check_sampling
+from .sampling import ClassSampler, check_sampling
 from .weights import validate_inputs
 
 # %% ../nbs/33_dsa.ipynb #b65be2fd
@@ -129,6 +129,7 @@ def distill_dsa(
     augment:str='color_crop_cutout_scale_rotate', # siamese; '' is gradient matching without augmentation (DC)
     sampling:str='importance', # 'importance': draw by weight, plain mean; 'weighted': draw uniformly, weighted mean
     init:str='weighted', # initial images, see `init_images`: 'weighted', 'uniform' or 'noise'
+    repeat:bool=False, # where a class has fewer images than are initial ones, take them again
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     resume_from:dict|None=None, # state to go on from, see `Checkpoint`
     on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, net, loss)) after each update
@@ -137,7 +138,6 @@ def distill_dsa(
     Raises FloatingPointError when the images are no longer finite"""
     config = call_config(distill_dsa, locals())
     w = validate_inputs(images, labels, weights)
-    check_ipc(ipc)
     check_sampling(sampling)
     classes = len(class_counts(labels))
     stats = channel_stats(images, w)
@@ -150,11 +150,13 @@ def distill_dsa(
     y_syn = syn_groups.to(images.device)
     new_net = partial(build_net, net, images, classes)
 
-    if resume_from is None: resume_from = at_rest(init_images(images, labels, w, stats, ipc=ipc, init=init, seed=seed))
+    if resume_from is None:
+        first = init_images(images, labels, w, stats, ipc=ipc, init=init, repeat=repeat, seed=seed) # (C*ipc,c,H,W)
+        resume_from = at_rest(first)
     syn = resume_from['images'].to(images.device).clone().requires_grad_() # (C*ipc,c,H,W)
     velocity = resume_from['velocity'].to(images.device).clone()
     if 'net' in resume_from:
-        with seeded(seed): theta = new_net() # its parameters are replaced
+        with seeded(0): theta = new_net() # its parameters are replaced
         vector_to_parameters(resume_from['net'].to(images.device), theta.parameters())
 
     for step in range(resume_from['step'], steps):

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arguments import check_arguments
 from .dataset import check_images
 from .nets import ResNet18, Standardized, autocast_bf16, map_chunks
 from .pixels import channel_stats, standardize
@@ -110,7 +111,9 @@ def train_encoder(
     on_step:Callable|None=None, # called as on_step(step, steps, dict(loss, net)) after each step
 )->nn.Module: # for `embed`
     "Train an encoder by `gsc_loss`. Raises FloatingPointError when the loss is no longer a number"
+    check_arguments(train_encoder, locals())
     check_images(images, labels)
+    if batch < 2: raise ValueError(f'batch must be at least 2, since images are compared with each other, got {batch}')
     device = images.device
     steps = steps or max(30, math.ceil(8*len(images)/batch))
     stats = channel_stats(images)

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arguments import check_arguments
 from .encoder import GlanceEncoder, embed, train_encoder
 from .groups import find_clusters
 from .kde import weigh_kde
 from .nets import ConvNet, autocast_bf16
-from .pixels import channel_stats
 from .runtime import derive_seed, seeded
-from .train import fit, init_model, optimizer_step, train_classifier
+from .train import fit, init_model, optimizer_step, train_classifier, training_inputs
 from .weights import validate_inputs
 
 # %% ../nbs/45_groupdro.ipynb #2fdd0930
@@ -41,7 +41,8 @@ def train_reweighted(
     on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net)) after each epoch
 )->nn.Module: # takes images as they are stored
     "`train_classifier` on images drawn by weight. Raises FloatingPointError when the loss is no longer finite"
-    w = validate_inputs(images, labels, weights)
+    check_arguments(train_reweighted, locals())
+    w = validate_inputs(images, labels, weights, bounded=stats is None)
     present = w > 0 # (N,)
     images = images[present]
     labels = labels[present]
@@ -79,10 +80,10 @@ def train_groupdro(
     on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net, q, groups)) after each epoch
 )->nn.Module: # takes images as they are stored
     "Group distributionally robust optimisation (Sagawa et al., 2020). Raises FloatingPointError for a loss not finite"
-    w = validate_inputs(images, labels, weights).float()
+    check_arguments(train_groupdro, locals())
+    w, stats = training_inputs(images, labels, weights, stats)
     if bias.shape != labels.shape:
         raise ValueError(f'bias must be one number per sample, shape {tuple(labels.shape)}, got {tuple(bias.shape)}')
-    if stats is None: stats = channel_stats(images, w)
     present = w > 0 # (N,)
     pairs = torch.stack([labels, bias.to(labels)], 1) # (N,2)
     groups, group_present = pairs[present].unique(dim=0, return_inverse=True) # (G,2), (n,)
@@ -131,7 +132,8 @@ def train_clusterdro(
     on_step:Callable|None=None, # called as for `train_groupdro`
 )->nn.Module: # takes images as they are stored
     "GroupDRO on clusters, as GEORGE (Sohoni et al., 2020) on other features. Raises FloatingPointError as GroupDRO"
-    w = validate_inputs(images, labels, weights)
+    check_arguments(train_clusterdro, locals())
+    w = validate_inputs(images, labels, weights, bounded=stats is None)
     present = w > 0 # (N,)
     images = images[present]
     labels = labels[present]

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arguments import check_arguments
 from .nets import ConvNet, autocast_bf16
-from .pixels import channel_stats
 from .runtime import derive_seed, seeded
-from .train import fit, init_model, optimizer_step
-from .weights import normalize_weights, validate_inputs
+from .train import fit, init_model, optimizer_step, training_inputs
+from .weights import normalize_weights
 
 # %% ../nbs/42_lff.ipynb #3b681978
 def gce_loss(
@@ -87,8 +87,8 @@ def train_lff(
     on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net, difficulty)) after each epoch
 )->nn.Module: # the debiased network, takes images as they are stored
     "Learning from failure (Nam et al., 2020). Raises FloatingPointError when the loss is no longer finite"
-    w = validate_inputs(images, labels, weights).float()
-    if stats is None: stats = channel_stats(images, w)
+    check_arguments(train_lff, locals())
+    w, stats = training_inputs(images, labels, weights, stats)
     with seeded(derive_seed(seed, 'lff')):
         model = init_model(net, images, labels, stats)
         biased = init_model(net, images, labels, stats)
@@ -123,6 +123,7 @@ def weigh_lff(
     on_step:Callable|None=None, # passed to `train_lff`
 )->Tensor: # (N,) mean one within each class
     "How much harder each image was for the biased network of `train_lff` than for the debiased one"
+    check_arguments(weigh_lff, locals())
     last:dict[str, Any] = {}
     def keep(epoch, epochs, state):
         last.update(state)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp, vmap
 from torch.nn.utils import parameters_to_vector
 
+from .arguments import check_arguments
 from .augment import batch_augment
 from .config import call_config
 from .dataset import class_counts
@@ -27,7 +28,7 @@ from .distilled import Distilled, at_rest, check_finite, init_images, momentum_s
 from .nets import ConvNet, build_net
 from .pixels import channel_stats, standardize, unstandardize
 from .runtime import accepted_kwargs, derive_seed, hash_tensors, load_tensors, save_tensors, seeded
-from .sampling import ClassSampler, check_ipc
+from .sampling import ClassSampler
 from .weights import validate_inputs
 
 # %% ../nbs/34_mtt.ipynb #c2f155c1
@@ -127,7 +128,7 @@ def _expert_files(
     "Where a cache keeps experts"
     if not folder: return {}
     images, labels, _ = data
-    with seeded(options['seed']): model = build_net(net, images, len(class_counts(labels)))
+    with seeded(0): model = build_net(net, images, len(class_counts(labels)))
     shapes = [[name, *p.shape] for name, p in model.named_parameters()]
     files = {}
     for i in range(experts):
@@ -155,6 +156,7 @@ def expert_trajectories(
 )->list[Tensor]: # for each expert (epochs+1,P), its initial parameters and those after each epoch
     """The trajectories of networks that are trained on images drawn by weight.
     Raises FloatingPointError when parameters are no longer finite"""
+    check_arguments(expert_trajectories, locals())
     w = validate_inputs(images, labels, weights)
     if steps is None: steps = math.ceil(len(images)/batch)
     options:dict[str, Any] = dict(seed=seed, epochs=epochs, steps=steps, lr=lr, batch=batch, augment=augment)
@@ -251,6 +253,7 @@ def distill_mtt(
     momentum:float=.5, # of images and step size; original authors
     augment:str='color_crop_cutout_scale_rotate', # one operation for each step of the student
     init:str='weighted', # initial images, see `init_images`: 'weighted', 'uniform' or 'noise'
+    repeat:bool=False, # where a class has fewer images than are initial ones, take them again
     cache:str|Path|None=None, # a folder that keeps experts
     resume_from:dict|None=None, # state to go on from, see `Checkpoint`
     on_expert:Callable|None=None, # the experts' on_step
@@ -260,16 +263,13 @@ def distill_mtt(
     Raises FloatingPointError when the images are no longer finite"""
     config = call_config(distill_mtt, locals())
     w = validate_inputs(images, labels, weights)
-    check_ipc(ipc)
-    if max_start_epoch < 1: raise ValueError(f'max_start_epoch must be at least 1, got {max_start_epoch}')
-    if expert_epochs < 1: raise ValueError(f'expert_epochs must be at least 1, got {expert_epochs}')
     device = images.device
     classes = len(class_counts(labels))
     stats = channel_stats(images, w)
     y_syn = torch.arange(classes, device=device).repeat_interleave(ipc)
 
     if resume_from is None:
-        first = init_images(images, labels, w, stats, ipc=ipc, init=init, seed=seed)
+        first = init_images(images, labels, w, stats, ipc=ipc, init=init, repeat=repeat, seed=seed)
         resume_from = at_rest(first) | dict(lr=torch.tensor(syn_lr), lr_velocity=torch.zeros(()))
     state = {name: resume_from[name].to(device).clone() for name in ('images', 'velocity', 'lr', 'lr_velocity')}
     syn = state['images'] # (C*ipc,c,H,W), changed in place, as all of the state
@@ -277,7 +277,7 @@ def distill_mtt(
 
     kept_in = dict(cache=cache) if accepted_kwargs(experts, 'cache') else {}
     paths = experts(images, labels, weights, seed=derive_seed(seed, 'experts'), net=net, on_step=on_expert, **kept_in)
-    with seeded(seed): model = build_net(net, images, classes)
+    with seeded(0): model = build_net(net, images, classes) # for its shapes
     check_experts(paths, model, max_start_epoch, expert_epochs)
     loss_fn = functional_loss(model)
     size = min(batch_syn or len(syn), len(syn)) # images in a step of the student

@@ -9,11 +9,11 @@ __all__ = ['SAMPLING', 'ClassSampler', 'check_sampling', 'check_ipc', 'draw_by_w
 
 # %% ../nbs/21_sampling.ipynb #944f7aa1
 from collections.abc import Iterator
-from typing import overload
 
 import torch
 from torch import Tensor
 
+from .arguments import check_arguments
 from .dataset import class_counts
 from .runtime import derive_seed, seeded
 from .weights import validate_inputs
@@ -49,25 +49,18 @@ def check_sampling(sampling:str)->None:
     if sampling not in SAMPLING: raise ValueError(f"sampling must be 'importance' or 'weighted', got {sampling!r}")
 
 # %% ../nbs/21_sampling.ipynb #d3c594a9a
-@overload
-def check_ipc(ipc:int)->None: ...
-@overload
-def check_ipc(ipc:int, labels:Tensor, weights:Tensor)->Tensor: ...
 def check_ipc(
     ipc:int, # images per class
-    labels:Tensor|None=None, # (N,)
-    weights:Tensor|None=None, # (N,) with labels
-)->Tensor|None: # (C,) samples of positive weight, if labels are given
-    "Raises ValueError unless `ipc` is a positive integer and no class, if given, has fewer samples of positive weight"
-    if not isinstance(ipc, int) or ipc < 1:
-        raise ValueError(f'ipc must be a positive number of images per class, got {ipc!r}')
-    if labels is None or weights is None: return None
+    labels:Tensor, # (N,)
+    weights:Tensor, # (N,)
+)->Tensor: # (C,) samples of positive weight
+    "Raises ValueError if a class has fewer samples of positive weight than `ipc`"
     available = labels[weights > 0].bincount(minlength=int(labels.max())+1) # (C,)
     short = (available < ipc).nonzero().flatten().tolist()
     if short:
         c = short[0]
         raise ValueError(f'ipc: {ipc} images per class asked for, but class {c} has {available[c]} of positive weight; '
-                         'lower ipc')
+                         'lower ipc, or repeat=True')
     return available
 
 def draw_by_weight(
@@ -76,16 +69,19 @@ def draw_by_weight(
     n:int, # samples of each class
     *,
     seed:int,
+    repeat:bool=False, # take the samples of a class that has fewer than n again and again; else that is an error
 )->Tensor: # (C*n,) indices, sorted by class
     "Draw without replacement, in proportion to weight at each draw (Efraimidis and Spirakis, 2006)"
-    check_ipc(n, labels, weights)
+    check_ipc(1 if repeat else n, labels, weights)
     with seeded(derive_seed(seed, 'draw')): u = torch.rand(len(labels), dtype=torch.float64).to(labels.device)
     key = weights.double().log()-(-u.log()).log() # (N,)
     key = key.masked_fill(weights <= 0, -torch.inf)
+    again_and_again = torch.arange(n, device=labels.device)
     drawn = []
     for c in range(int(labels.max())+1):
-        members = (labels == c).nonzero().flatten()
-        drawn.append(members[key[members].topk(n).indices])
+        members = ((labels == c) & (weights > 0)).nonzero().flatten() # (m,)
+        ranked = members[key[members].topk(min(n, len(members))).indices] # (min(n,m),)
+        drawn.append(ranked[again_and_again%len(ranked)])
     return torch.cat(drawn)
 
 # %% ../nbs/21_sampling.ipynb #a4d4509d
@@ -98,6 +94,7 @@ def resample(
     seed:int=0,
 )->tuple[Tensor, Tensor]: # images (n,C,H,W), labels (n,)
     "Draw a set by weight, with replacement"
+    check_arguments(resample, locals())
     w = validate_inputs(images, labels, weights)
     n = n or len(w)
     with seeded(derive_seed(seed, 'resample')): idx = w.cpu().multinomial(n, replacement=True).to(labels)

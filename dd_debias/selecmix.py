@@ -14,13 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arguments import check_arguments
 from .encoder import GlanceEncoder, gsc_loss
 from .lff import RelativeDifficulty, gce_loss
 from .nets import ConvNet, autocast_bf16
-from .pixels import channel_stats
 from .runtime import derive_seed, seeded
-from .train import fit, init_model, optimizer_step
-from .weights import validate_inputs
+from .train import fit, init_model, optimizer_step, training_inputs
 
 # %% ../nbs/44_selecmix.ipynb #e0e2ceaf
 def contradicting_pairs(
@@ -59,8 +58,8 @@ def train_selecmix(
     on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net, encoder)) after each epoch
 )->nn.Module: # takes images as they are stored
     "SelecMix, with or without LfF (Hwang et al., 2022). Raises FloatingPointError when the loss is no longer finite"
-    w = validate_inputs(images, labels, weights).float()
-    if stats is None: stats = channel_stats(images, w)
+    check_arguments(train_selecmix, locals())
+    w, stats = training_inputs(images, labels, weights, stats)
     if mix_factor is None: mix_factor = .1 if lff else 1.
     with seeded(derive_seed(seed, 'selecmix')):
         model = init_model(net, images, labels, stats)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
+from .arguments import check_arguments
 from .dfa import train_dfa
 from .dm import distill_dm
 from .mtt import distill_mtt
@@ -43,6 +44,7 @@ def trainer_experts(
     on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(theta)), counted over all experts
 )->list[Tensor]: # for each expert (epochs,P), its parameters after each epoch
     "Parameter trajectories of another trainer, for `distill_mtt`. Raises FloatingPointError when a loss is not finite"
+    check_arguments(trainer_experts, locals())
     w = validate_inputs(images, labels, weights)
     stats = channel_stats(images, w)
     paths = []

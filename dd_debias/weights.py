@@ -21,13 +21,15 @@ def normalize_weights(
     labels:Tensor, # (N,)
 )->Tensor: # (N,) float64, mean one within each class
     "Scale weights to mean one in each class. Raises ValueError where that cannot be done"
+    counts = class_counts(labels) # (C,)
+    if not isinstance(weights, Tensor):
+        raise ValueError(f'weights must be a tensor (torch.as_tensor makes one), got {type(weights).__name__}')
     if weights.shape != labels.shape:
         raise ValueError(f'weights must be one number per sample, shape {tuple(labels.shape)}, '
                          f'got {tuple(weights.shape)}')
     if weights.device != labels.device:
         raise ValueError(f'weights are on {weights.device} and labels on {labels.device}; move one with .to')
     w = weights.double()
-    counts = class_counts(labels) # (C,)
     if not w.isfinite().all() or (w < 0).any():
         raise ValueError('weights must be finite and non-negative; replace NaN, infinite and negative ones')
     totals = w.new_zeros(len(counts)).index_add_(0, labels, w) # (C,)
@@ -42,9 +44,11 @@ def validate_inputs(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,)
     weights:Tensor|None=None, # (N,) or None for all ones
+    *,
+    bounded:bool=True, # as for `check_images`
 )->Tensor: # (N,) float64, mean one within each class
     "Check that images, labels and weights describe the same samples. Raises ValueError naming the one that does not"
-    check_images(images, labels)
+    check_images(images, labels, bounded=bounded)
     if weights is None: weights = torch.ones_like(labels, dtype=torch.float64)
     return normalize_weights(weights, labels)
 

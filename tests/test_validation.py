@@ -1,13 +1,21 @@
 "Errors about bad input are one sentence that names the argument and the fix"
+import inspect
+import math
 from functools import partial
+from types import SimpleNamespace, UnionType
+from typing import get_args
 
 import pytest
 import torch
 from common import few, short
+from torch.utils.data import DataLoader
 
+from dd_debias._discover import functions
+from dd_debias.arguments import RANGES
 from dd_debias.bias import assign_bias, color_digits
 from dd_debias.config import to_config
-from dd_debias.coresets import distill_random
+from dd_debias.coresets import distill_herding, distill_kcenter, distill_random
+from dd_debias.dataset import BiasedDataset
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import train_encoder
@@ -17,7 +25,7 @@ from dd_debias.groups import cluster_weights, group_weights
 from dd_debias.kde import kde_weights
 from dd_debias.mtt import distill_mtt
 from dd_debias.nets import MLP, ConvNet
-from dd_debias.runtime import Checkpoint
+from dd_debias.runtime import Checkpoint, oracle_kwargs
 from dd_debias.train import train_classifier
 
 features = torch.nn.functional.normalize(torch.randn(100, 8, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -31,6 +39,8 @@ def mlp_experts(*args, net, **kwargs): return short(*args, net=MLP, **kwargs) # 
 small = dict(ipc=1, net=partial(ConvNet, width=4))
 tiny_mtt = partial(distill_mtt, *few.xy, max_start_epoch=1, experts=short, **small)
 
+def of_test(images): return BiasedDataset(images, few.labels)
+
 WRONG = {
     'lengths': (lambda: distill_dm(few.images, few.labels[:50]), 'images and labels must have the same length'),
     'no images': (lambda: distill_dm(few.images[:0], few.labels[:0]), 'labels must be a non-empty'),
@@ -40,13 +50,13 @@ WRONG = {
     'NaN images': (lambda: train_encoder(few.images/0., few.labels), 'images hold NaN'),
     'NaN features': (lambda: kde_weights(features*float('inf'), few.labels), 'features hold NaN or infinite'),
     'NaN clusters': (lambda: cluster_weights(features*float('nan'), few.labels), 'NaN'),
-    'variance': (lambda: kde_weights(features, few.labels, variance=-1.), 'variance must be positive'),
-    'temperature': (lambda: kde_weights(features, few.labels, temperature=0.), 'temperature must be positive'),
+    'variance': (lambda: kde_weights(features, few.labels, variance=-1.), 'variance must be'),
+    'temperature': (lambda: kde_weights(features, few.labels, temperature=0.), 'temperature must be'),
     'normalizer': (lambda: kde_weights(features, few.labels, normalizer='max'), "normalizer must be 'inverse'"),
     'conflict': (lambda: color_digits(conflict=-.1), r'conflict must be a share in \[0,1\]'),
     'NaN conflict': (lambda: assign_bias(few.labels, float('nan')), r'conflict must be a share in \[0,1\]'),
     'ipc too large': (lambda: distill_dm(*few.xy, ipc=50), 'lower ipc'),
-    'ipc zero': (lambda: distill_random(*few.xy, ipc=0), 'ipc must be a positive number'),
+    'ipc zero': (lambda: distill_random(*few.xy, ipc=0), 'ipc must be a whole number of at least 1'),
     'negative weights': (lambda: distill_dm(*few.xy, -torch.ones(100)), 'weights must be finite and non-negative'),
     'weights of zero': (lambda: distill_dm(*few.xy, torch.zeros(100)), 'every sample of class 0 has weight zero'),
     'weights too few': (lambda: distill_dm(*few.xy, torch.ones(99)), 'weights must be one number per sample'),
@@ -54,19 +64,19 @@ WRONG = {
     'image size': (lambda: distill_dm(few.images[..., :15, :15], few.labels, ipc=1), 'size must be a multiple of 8'),
     'sampling': (lambda: distill_dm(*few.xy, sampling='none'), "sampling must be"),
     'augment': (lambda: distill_dm(*few.xy, ipc=1, augment='colour'), "'colour' is none of"),
-    'ipc of matching': (lambda: distill_dm(*few.xy, ipc=-1), 'ipc must be a positive number'),
-    'ipc of gradients': (lambda: distill_dsa(*few.xy, ipc=0), 'ipc must be a positive number'),
-    'ipc of trajectories': (lambda: distill_mtt(*few.xy, ipc=2.), 'ipc must be a positive number'),
+    'ipc of matching': (lambda: distill_dm(*few.xy, ipc=-1), 'ipc must be a whole number of at least 1'),
+    'ipc of gradients': (lambda: distill_dsa(*few.xy, ipc=0), 'ipc must be a whole number of at least 1'),
+    'ipc of trajectories': (lambda: distill_mtt(*few.xy, ipc=2.), 'ipc must be a whole number of at least 1'),
     'sampling of gradients': (lambda: distill_dsa(*few.xy, sampling='none'), 'sampling must be'),
     'weights of trajectories': (
         lambda: distill_mtt(*few.xy, -torch.ones(100)), 'weights must be finite and non-negative'),
     'experts of another net': (lambda: tiny_mtt(experts=mlp_experts), 'train them with the same net'),
     'experts too short': (lambda: tiny_mtt(max_start_epoch=2), '1 epochs are too few to go 1 ahead'),
     'expert_epochs': (
-        lambda: distill_mtt(*few.xy, expert_epochs=0, experts=short, **small), 'expert_epochs must be at least 1'),
+        lambda: distill_mtt(*few.xy, expert_epochs=0, experts=short, **small), 'expert_epochs must be a whole number'),
     'split': (lambda: color_digits(split='val'), 'split must be'),
-    'severity': (lambda: color_digits(severity=9), 'severity must be 1 to 5'),
-    'int32 labels': (lambda: train_classifier(few.images, few.labels.int()), r'labels.long\(\)'),
+    'severity': (lambda: color_digits(severity=9), 'severity must be a whole number from 1 to 5'),
+    'int32 labels': (lambda: train_classifier(few.images, few.labels.int()), r'as_tensor\(labels\).long\(\)'),
     'oblong images': (lambda: train_encoder(few.images[..., :8], few.labels), 'images must be square'),
     'meta device': (lambda: distill_dm(few.images.to('meta'), few.labels), 'images are on meta and labels on cpu'),
     'lambda': (lambda: to_config(lambda images: images), 'cannot be recorded; define it with def'),
@@ -82,6 +92,30 @@ WRONG = {
         lambda: evaluate(few, few, train=train_groupdro, stacked=True),
         'stacked: train_groupdro trains one network at a time'),
     'no scores': (lambda: confidence_interval(), 'scores: give the result of evaluate'),
+    'pixels to 255': (lambda: distill_dm(few.images.float(), few.labels), 'floats from 0 to 254; scale them first'),
+    'pixels from -1': (lambda: train_encoder(few.images/127.5-1, few.labels), 'floats from -1 to 0.992; scale'),
+    'int64 pixels': (lambda: train_classifier(few.images.long(), few.labels), 'got torch.int64; convert them'),
+    'complex pixels': (lambda: train_encoder(few.images*1j, few.labels), 'got torch.complex64; convert them'),
+    'NumPy images': (lambda: distill_dm(few.images.numpy(), few.labels), r'images must be a tensor \(torch.as_tensor'),
+    'array of weights': (
+        lambda: distill_dm(*few.xy, few.labels.numpy()), r'weights must be a tensor \(torch.as_tensor makes one\)'),
+    'list of labels': (lambda: distill_dm(few.images, few.labels.tolist()), 'labels must be a tensor'),
+    'one-hot labels': (lambda: BiasedDataset(few.images, torch.eye(10)[few.labels]), r'labels.argmax\(1\) converts'),
+    'names for labels': (lambda: BiasedDataset(few.images, ['cat']*100), 'labels must be numbers, got list'),
+    'fractions': (lambda: BiasedDataset(few.images, few.labels+.5), 'labels must be one whole number for each image'),
+    'no bias': (lambda: BiasedDataset(few.images, few.labels, few.bias-1), 'bias must be numbered from 0, got -1'),
+    'grey test set': (lambda: evaluate(few, of_test(few.images[:, :1])), r'test: its images are \(1, 16, 16\)'),
+    'size of the test set': (
+        lambda: evaluate(few, of_test(few.images[..., :8, :8])), r'test: its images are \(3, 8, 8\)'),
+    'classes of the test set': (
+        lambda: evaluate(few, BiasedDataset(few.images, few.labels+5)), 'test: its labels go up to 14'),
+    'empty test set': (lambda: evaluate(few, few[:0]), 'test must hold images'),
+    'no set': (lambda: evaluate([1, 2], few), 'a set must have .images and .labels'),
+    'stats of zeros': (
+        lambda: train_classifier(*few.xy, stats=(torch.zeros(3), torch.zeros(3))), 'stats must be a mean and'),
+    'stats of other channels': (
+        lambda: train_classifier(*few.xy, stats=(torch.zeros(1), torch.ones(1))), 'for each of 3 channels'),
+    'batch of one': (lambda: train_encoder(*few.xy, batch=1), 'batch must be at least 2'),
     'no such argument': (lambda: to_config(partial(distill_dm, ipcs=3)), "takes no argument 'ipcs'"),
 }
 
@@ -90,6 +124,56 @@ def test_bad_input_is_one_sentence(name):
     call, says = WRONG[name]
     with pytest.raises(ValueError, match=says) as e: call()
     assert '\n' not in str(e.value)
+
+NONSENSE = [-1, 1e9, 1.5, float('nan'), float('inf'), 'ten', True]
+
+def wrong_numbers(f):
+    "Arguments and values that the signature or the range of the name rules out"
+    ranges = {name: fits for _, fits, names in RANGES for name in names.split()}
+    for name, parameter in inspect.signature(f, eval_str=True).parameters.items():
+        annotation = parameter.annotation
+        kinds = get_args(annotation) if isinstance(annotation, UnionType) else [annotation]
+        if not {int, float} & set(kinds): continue
+        for value in NONSENSE:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            of_kind = number and (float in kinds or isinstance(value, int))
+            if not of_kind or (name in ranges and not ranges[name](value)): yield name, value
+
+@pytest.mark.parametrize('part', ['data', 'weigh', 'distill', 'train'])
+def test_numbers_out_of_range_are_refused(part):
+    "in the configuration of a run, before any work, and when the function is called"
+    tried = 0
+    for f in functions(part).values():
+        for name, value in wrong_numbers(f):
+            tried += 1
+            with pytest.raises(ValueError, match=f'^{name} must be') as e: to_config(partial(f, **{name: value}))
+            assert '\n' not in str(e.value)
+            inputs = {} if part == 'data' else dict(images=few.images, labels=few.labels) | oracle_kwargs(f, few)
+            with pytest.raises(ValueError, match=f'^{name} must be'): f(**inputs | {name: value})
+    assert tried > 20
+
+def test_a_class_smaller_than_ipc_is_repeated_on_request():
+    with pytest.raises(ValueError, match='repeat=True'): distill_random(*few.xy, ipc=50)
+    for distill in (distill_random, distill_herding, distill_kcenter, partial(distill_dm, steps=1, batch=4)):
+        syn = distill(*few.xy, ipc=50, repeat=True)
+        assert syn.labels.bincount().tolist() == [50]*10 and syn.images.isfinite().all()
+
+def test_a_set_is_read_as_others_are():
+    "by torch's DataLoader, and by evaluate if it has images and labels"
+    image, label, bias = few[3]
+    assert image.equal(few.images[3]) and label == few.labels[3] and bias == few.bias[3]
+    batch = next(iter(DataLoader(few, batch_size=8)))
+    assert [tuple(part.shape) for part in batch] == [(8, 3, 16, 16), (8,), (8,)]
+    foreign = SimpleNamespace(images=few.images, labels=few.labels)
+    train = partial(train_classifier, net=MLP, epochs=1)
+    scores = [evaluate(data, data, train=train, networks=1) for data in (foreign, few)]
+    assert scores[0]['all'].equals(scores[1]['all'])
+
+def test_another_default_dtype_is_refused():
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(ValueError, match=r'call torch.set_default_dtype\(torch.float32\)'): distill_dm(*few.xy)
+    finally: torch.set_default_dtype(torch.float32)
 
 DIVERGING = {
     'dm': (partial(distill_dm, *few.xy, ipc=1, steps=60, batch=4, lr=1e30, net=MLP), 'lower lr'),
