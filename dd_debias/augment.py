@@ -32,7 +32,8 @@ def _cutout(x:Tensor, u:Tensor)->Tensor:
     "Set a square of half the size around a random pixel to zero"
     def covered(size, u): # (N,size)
         center = (u*size).long()
-        offset = torch.arange(size, device=x.device)-center[:, None]
+        position = torch.arange(size, device=x.device)
+        offset = position-center[:, None]
         return (offset >= -size/4) & (offset < size/4)
 
     h, w = x.shape[-2:]
@@ -55,10 +56,10 @@ def _crop(x:Tensor, u:Tensor)->Tensor:
     padded = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
     top = u[:, 0]*(2*pad_h+1) # (N,)
     left = u[:, 1]*(2*pad_w+1)
-    rows = top.long()[:, None]+torch.arange(h, device=x.device) # (N,H)
-    cols = left.long()[:, None]+torch.arange(w, device=x.device) # (N,W)
-    each = torch.arange(len(x), device=x.device)[:, None, None]
-    cropped = padded[each, :, rows[:, :, None], cols[:, None]] # (N,H,W,C)
+    rows = top.long()[:, None, None]+torch.arange(h, device=x.device)[:, None] # (N,H,1)
+    cols = left.long()[:, None, None]+torch.arange(w, device=x.device) # (N,1,W)
+    each = torch.arange(len(x), device=x.device)
+    cropped = padded[each[:, None, None], :, rows, cols] # (N,H,W,C)
     return cropped.permute(0, 3, 1, 2)
 
 def _affine(x:Tensor, a:Tensor, b:Tensor, c:Tensor, d:Tensor)->Tensor:
@@ -81,7 +82,8 @@ def _scale(x:Tensor, u:Tensor)->Tensor:
 
 def _rotate(x:Tensor, u:Tensor)->Tensor:
     "Turn by -15 to 15 degrees"
-    angle = (u[:, 0]-.5)*2*math.radians(15)
+    largest = math.radians(15)
+    angle = (u[:, 0]-.5)*2*largest
     cos = angle.cos()
     sin = angle.sin()
     return _affine(x, cos, -sin, sin, cos)
@@ -96,7 +98,8 @@ def operations(
     names = strategy.split('_') if strategy else []
     unknown = sorted(set(names)-set(OPERATIONS))
     if unknown:
-        raise ValueError(f"augment: {unknown[0]!r} is none of {', '.join(OPERATIONS)}; "
+        known = ', '.join(OPERATIONS)
+        raise ValueError(f'augment: {unknown[0]!r} is none of {known}; '
                          'join the names of operations with _')
     return names
 
@@ -122,7 +125,9 @@ def siamese_augment(
     numbers = torch.rand(n, 3, generator=generator)
     op = ops[groups] # (N,) number of the operation
     u = numbers[groups].to(images) # (N,3)
-    if len(names) == 1: return OPERATIONS[names[0]](images, u)
+    if len(names) == 1:
+        operation = OPERATIONS[names[0]]
+        return operation(images, u)
     order = op.argsort(stable=True) # images of one operation next to each other
     inverse = order.argsort().to(images.device)
     order = order.to(images.device)

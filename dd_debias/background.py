@@ -83,8 +83,10 @@ def paint_background(
     painted = torch.empty(n, 3, h, w, dtype=torch.uint8, device=images.device)
     for part in torch.arange(n).split(4096): # in blocks, which bounds the memory
         rows = slice(part[0], part[-1]+1)
-        background = scenes[bias[rows].to(scenes.device), which[rows].to(scenes.device)] # (B,3,H,W)
-        painted[rows] = _blend(images[rows], foreground[rows], background.to(images.device), blend, threshold)
+        kind = bias[rows].to(scenes.device)
+        number = which[rows].to(scenes.device)
+        background = scenes[kind, number].to(images.device) # (B,3,H,W)
+        painted[rows] = _blend(images[rows], foreground[rows], background, blend, threshold)
     return painted
 
 def _blend(images, foreground, background, blend, threshold): # (B,1,H,W), (B,1 or 3,H,W), (B,3,H,W) -> (B,3,H,W)

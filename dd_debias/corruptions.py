@@ -207,9 +207,11 @@ def _fractal(x, decay, rng): # (N,1,H,W) in [0,1]
         middle = noisy_mean(pair+pair.roll(-1, 2))
         above_and_below = middle+middle.roll(1, 1)
         left_and_right = middle+middle.roll(1, 2)
+        horizontal = noisy_mean(above_and_below+corner+corner.roll(-1, 2)) # between two corners of a row
+        vertical = noisy_mean(left_and_right+corner+corner.roll(-1, 1))
         heights[:, half::step, half::step] = middle
-        heights[:, ::step, half::step] = noisy_mean(above_and_below+corner+corner.roll(-1, 2))
-        heights[:, half::step, ::step] = noisy_mean(left_and_right+corner+corner.roll(-1, 1))
+        heights[:, ::step, half::step] = horizontal
+        heights[:, half::step, ::step] = vertical
         step = half
         amplitude = amplitude/decay**2
     heights -= heights.amin((1, 2), keepdim=True)
@@ -373,7 +375,12 @@ def _saturate(x, c, rng):
     return value*(1-changed*below)
 
 # %% ../nbs/06_corruptions.ipynb #07fe8154
-@corruption((0, 0, .08), (.05, .2, .07), (.08, .06, .06), (.1, .04, .05), (.1, .03, .03))
+@corruption(
+    (0, 0, .08),
+    (.05, .2, .07),
+    (.08, .06, .06),
+    (.1, .04, .05),
+    (.1, .03, .03))
 def _elastic(x, c, rng):
     "Three points jittered by c[2], then waves of height c[0] and width c[1]; all in units of the image's width"
     height, width, jitter = c

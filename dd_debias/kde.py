@@ -77,28 +77,37 @@ def kde_density(
     given = features
     features = check_features(given)
     if not 0 < variance < 1e300: raise ValueError(f'variance must be positive and below 1e300, got {variance}')
-    if reference is not None and not (isinstance(reference, int) and reference > 1):
-        raise ValueError(f'reference must be a whole number of at least 2, or None for all samples, got {reference}')
     z, pairwise = _for_distances(features, variance) # (N,D)
     n, d = z.shape
-    drawn = torch.arange(n, device=z.device) # (M,) the samples that stand for all
-    if reference is not None and reference < n:
-        drawn = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:reference].sort().values.to(z.device)
+    drawn = _draw_reference(n, reference).to(z.device) # (M,) the samples that stand for all
+    others = z[drawn] # (M,D)
     columns = drawn.new_full((n,), -1) # (N,) where a sample is among them; -1: nowhere
     columns[drawn] = torch.arange(len(drawn), device=z.device)
     kernel_sums = []
     for rows in torch.arange(n, device=z.device).split(block):
-        log_k = _log_kernel(z[rows], z[drawn], variance, pairwise) # (block,M)
+        log_k = _log_kernel(z[rows], others, variance, pairwise) # (block,M)
         own = columns[rows]
-        log_k[own >= 0, own[own >= 0]] = 0 # each sample is at distance 0 from itself, exactly
+        among = own >= 0
+        log_k[among, own[among]] = 0 # each sample is at distance 0 from itself, exactly
         kernel_sums.append(log_k.exp_().sum(1, dtype=torch.float64)) # (block,)
     kernel_sum = torch.cat(kernel_sums) # (N,)
     if len(drawn) < n: # itself once, and what was drawn of the n-1 others scaled to all of them
-        among = (columns >= 0).double()
-        kernel_sum = 1+(n-1)/(len(drawn)-among)*(kernel_sum-among)
+        itself = (columns >= 0).double()
+        of_others = kernel_sum-itself
+        kernel_sum = 1+(n-1)/(len(drawn)-itself)*of_others
     log_norm = d/2*math.log(2*math.pi*variance)
     log_f = kernel_sum.log()-math.log(n)-log_norm
     return back_to_device(log_f if log else log_f.exp(), given)
+
+def _draw_reference(n, reference): # (M,)
+    everyone = torch.arange(n)
+    if reference is None: return everyone
+    if not isinstance(reference, int) or reference < 2:
+        raise ValueError(f'reference must be a whole number of at least 2, or None for all samples, got {reference}')
+    if reference >= n: return everyone
+    rng = torch.Generator().manual_seed(0) # the same at each call
+    shuffled = torch.randperm(n, generator=rng)
+    return shuffled[:reference].sort().values
 
 def _for_distances(features, variance): # (N,D) -> (N,D), and whether to subtract each pair
     "As |a-b|^2 = |a|^2+|b|^2-2ab cancels where the norms are large: float32 where near the mean, else float64"
@@ -113,8 +122,10 @@ def _log_kernel(z, others, variance, pairwise): # (n,D), (M,D) -> (n,M) -|a-b|^2
     if pairwise:
         distance = torch.cdist(z, others, compute_mode='donot_use_mm_for_euclid_dist')
         return distance.div_(variance**.5).square_().mul_(-.5)
-    norm = z.square().sum(1)/2/variance # (n,)
-    other_norm = others.square().sum(1)/2/variance # (M,)
+    norm = z.square().sum(1) # (n,)
+    norm = norm/2/variance
+    other_norm = others.square().sum(1) # (M,)
+    other_norm = other_norm/2/variance
     with torch.autocast(z.device.type, enabled=False):
         log_k = torch.addmm(-other_norm[None], z, others.T, alpha=1/variance)
     log_k -= norm[:, None]
@@ -138,7 +149,8 @@ def kde_weights(
     if not temperature > 1e-100: raise ValueError(f'temperature must be positive, above 1e-100, got {temperature}')
     if normalizer not in ('inverse', 'softmax', 'scaled'):
         raise ValueError(f"normalizer must be 'inverse', 'softmax' or 'scaled', got {normalizer!r}")
-    members = [(labels == c).nonzero().flatten() for c in range(len(class_counts(labels)))]
+    classes = len(class_counts(labels))
+    members = [(labels == c).nonzero().flatten() for c in range(classes)]
     log_f = torch.empty(len(labels), dtype=torch.float64, device=features.device)
     if per_class:
         for idx in members: log_f[idx] = kde_density(features[idx], variance=variance, log=True, reference=reference)
@@ -154,7 +166,9 @@ def _rarity(log_f, normalizer, *, dim, variance): # (n,) of one class -> (n,) wh
     log_inverse = -(log_f+(dim-1)/2*math.log(2*math.pi*variance)) # equation 3 has the constant of one dimension
     if normalizer == 'softmax': return log_inverse.exp()
     inverse = (log_inverse-log_inverse.max()).exp() # largest 1
-    return (inverse-inverse.min())/(1-inverse.min()).clamp_min(1e-12)
+    lowest = inverse.min()
+    span = (1-lowest).clamp_min(1e-12)
+    return (inverse-lowest)/span
 
 # %% ../nbs/23_kde.ipynb #2c62b8e0
 def weigh_kde(

@@ -75,16 +75,18 @@ def ConvNet(
     depth:int=3, # blocks
 )->_Net:
     "The field's ConvNet (Gidaris and Komodakis, 2018; Zhao and Bilen, 2021). Raises ValueError for other sizes"
-    if size % 2**depth:
-        raise ValueError(f'size must be a multiple of {2**depth} for a ConvNet of depth {depth}, got {size}; '
+    reduction = 2**depth
+    if size % reduction:
+        raise ValueError(f'size must be a multiple of {reduction} for a ConvNet of depth {depth}, got {size}; '
                          'pad the images with dd_debias.pixels.pad')
     layers:list[nn.Module] = []
     for block in range(depth):
         if block == 0: layers.append(MatmulConv2d(channels, width, 3, padding=1))
         else: layers.append(nn.Conv2d(width, width, 3, padding=1))
         layers += [nn.InstanceNorm2d(width, affine=True), nn.ReLU(), AvgPool2x2()]
-    edge = size//2**depth # of the last feature maps
-    return _Net(nn.Sequential(*layers), width*edge**2, classes)
+    edge = size//reduction # of the last feature maps
+    backbone = nn.Sequential(*layers)
+    return _Net(backbone, width*edge**2, classes)
 
 # %% ../nbs/11_nets.ipynb #713b28e0
 def _edge_after(size:int, reduction:int)->int:
@@ -140,7 +142,9 @@ def VGG11(channels:int=3, classes:int=10, size:int=32)->_Net:
     for width, pool in zip(widths, pooled, strict=True):
         layers += _conv_block(channels, width, pool=pool)
         channels = width
-    return _Net(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1)), 512, classes)
+    layers.append(nn.AdaptiveAvgPool2d(1))
+    backbone = nn.Sequential(*layers)
+    return _Net(backbone, 512, classes)
 
 def ResNet18(channels:int=3, classes:int=10, size:int=32)->_Net:
     "torchvision's ResNet18 with the first layers used for small images: one 3x3 convolution, no pooling"
@@ -185,7 +189,9 @@ class Standardized(nn.Module):
         self.register_buffer('mean', mean.view(-1, 1, 1))
         self.register_buffer('std', std.view(-1, 1, 1))
 
-    def forward(self, images:Tensor)->Tensor: return self.net(standardize(images, (self.mean, self.std)))
+    def forward(self, images:Tensor)->Tensor:
+        standardized = standardize(images, (self.mean, self.std))
+        return self.net(standardized)
 
 def build_net(
     net:Callable, # net(channels, classes, size) -> nn.Module

@@ -108,7 +108,7 @@ def test_corruptions_are_independent_of_each_other():
     ('bias must be a tensor of int64', dict(bias=torch.arange(3))),
     ('names must hold at least one', dict(names=())),
     ('names must be one of', dict(names=(1, 2))),
-    ('images must be .* to_uint8', dict(images=torch.rand(4, 3, 32, 32))),
+    ('images must be .*to_uint8', dict(images=torch.rand(4, 3, 32, 32))),
     ('images must be .* three channels of one', dict(images=pictures(4)[:, :1])),
     ('images must be', dict(images=pictures(4).numpy()))])
 def test_bad_input(match, change):
@@ -133,7 +133,7 @@ def test_bad_backgrounds(says, change):
     with pytest.raises(ValueError, match=f'^{says}'): paint_background(**given | change)
 
 @pytest.mark.parametrize('says,images,groups', [
-    ('images must be .* to_float', pictures(4), torch.arange(4)),
+    ('images must be .*to_float', pictures(4), torch.arange(4)),
     ('groups must be one int64', torch.rand(4, 3, 8, 8), torch.arange(3)),
     ('groups must be one int64', torch.rand(4, 3, 8, 8), torch.ones(4)),
     ('groups must be 0 to 1', torch.rand(4, 3, 8, 8), torch.arange(4)),
