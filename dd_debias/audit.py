@@ -22,7 +22,7 @@ from torch import Tensor
 
 import dd_debias
 from .dataset import BiasedDataset, check_images, class_counts
-from .kde import weigh_kde
+from .kde import as_tensor, weigh_kde
 from .pixels import to_uint8
 from .plots import GREY, RED, figure_to_png, subplots
 from .runtime import atomic_write, oracle_kwargs
@@ -40,7 +40,7 @@ def audit_table(
     weights:Tensor, # (N,)
 )->pd.DataFrame: # a row per class, and one for all; the last three columns only where the bias is known
     "Number of images, effective size and weight on the heaviest hundredth (at least one) of each class, and of all"
-    w = normalize_weights(weights, data.labels).cpu() # (N,)
+    w = _checked_weights(data, weights) # (N,)
     labels = data.labels.cpu()
     counts = class_counts(labels) # (C,)
     sizes = effective_size(w, labels) # (C,)
@@ -58,6 +58,12 @@ def audit_table(
         table['conflict_share'] = [conflict_share(w[m], conflicting[m]) for m in rows]
         table['auc'] = [_auc(w[m], conflicting[m]) for m in rows]
     return table
+
+def _checked_weights(data, weights): # (N,) of mean one in each class, on the CPU
+    if not isinstance(data, BiasedDataset):
+        raise ValueError(f'data must be a BiasedDataset, got {type(data).__name__}')
+    w = as_tensor('weights', weights)
+    return normalize_weights(w.cpu(), data.labels.cpu())
 
 def _heaviest_hundredth(w): # (n,) -> (), the sum of the largest hundredth of the weights, rounded up
     return w.topk(math.ceil(len(w)/100)).values.sum()
@@ -100,7 +106,7 @@ def weight_histogram(
     weights:Tensor, # (N,)
 )->Figure:
     "How many images have which weight, both on log scales. Zeros count as the smallest positive weight"
-    w = normalize_weights(weights, data.labels).cpu()
+    w = _checked_weights(data, weights)
     log_w = w.clamp_min(w[w > 0].min()).log10() # (N,)
     low = log_w.min().item()
     width = max(log_w.max().item()-low, .1) # weights that are all alike are one bar, not noise at full width
@@ -172,6 +178,7 @@ def extremes(
 )->Figure:
     "A column for each class: its heaviest images above, its lightest below. Conflicting ones are framed, where known"
     if rows < 1: raise ValueError(f'rows must be at least 1, got {rows}')
+    w = _checked_weights(data, weights)
     counts = check_images(*data.xy) # (C,)
     names = class_names(data)
     bands = math.ceil(len(names)/12)
@@ -182,7 +189,6 @@ def extremes(
     frame = max(1, data.images.shape[-1]//20)
     edge = data.images.shape[-1]+4*frame
 
-    w = normalize_weights(weights, data.labels).cpu()
     labels = data.labels.cpu()
     conflicting = torch.zeros(len(labels), dtype=torch.bool) if data.bias is None else ~data.aligned.cpu()
     tiles = torch.full((bands*columns, 2, n, 3, edge, edge), 255, dtype=torch.uint8)

@@ -20,7 +20,8 @@ def _color(
     u:Tensor, # (N,3) in [0,1)
 )->Tensor: # (N,C,H,W)
     "Brightness -.5 to .5, saturation 0 to 2, contrast .5 to 1.5, in this order"
-    brightness, saturation, contrast = u[:, :, None, None, None].unbind(1) # each (N,1,1,1)
+    strengths = u[:, :, None, None, None] # (N,3,1,1,1)
+    brightness, saturation, contrast = strengths.unbind(1)
     x = x+(brightness-.5)
     grey = x.mean(1, keepdim=True)
     x = grey+(x-grey)*2*saturation
@@ -31,16 +32,20 @@ def _cutout(x:Tensor, u:Tensor)->Tensor:
     "Set a square of half the size around a random pixel to zero"
     def covered(size, u): # (N,size)
         center = (u*size).long()
-        offset = torch.arange(size, device=x.device)-center[:, None]
+        position = torch.arange(size, device=x.device)
+        offset = position-center[:, None]
         return (offset >= -size/4) & (offset < size/4)
 
     h, w = x.shape[-2:]
-    hole = covered(h, u[:, 0])[:, :, None] & covered(w, u[:, 1])[:, None, :] # (N,H,W)
+    rows = covered(h, u[:, 0]) # (N,H)
+    columns = covered(w, u[:, 1]) # (N,W)
+    hole = rows[:, :, None] & columns[:, None] # (N,H,W)
     return x*~hole[:, None]
 
 def _flip(x:Tensor, u:Tensor)->Tensor:
     "Mirror left and right, with probability 1/2"
-    return torch.where((u[:, 0] < .5)[:, None, None, None], x.flip(-1), x)
+    mirrored = u[:, 0] < .5 # (N,)
+    return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
 
 # %% ../nbs/12_augment.ipynb #c31a45cf
 def _crop(x:Tensor, u:Tensor)->Tensor:
@@ -49,31 +54,39 @@ def _crop(x:Tensor, u:Tensor)->Tensor:
     pad_h = math.ceil(h/8)
     pad_w = math.ceil(w/8)
     padded = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
-    top = (u[:, 0]*(2*pad_h+1)).long()
-    left = (u[:, 1]*(2*pad_w+1)).long()
-    rows = top[:, None]+torch.arange(h, device=x.device) # (N,H)
-    cols = left[:, None]+torch.arange(w, device=x.device) # (N,W)
-    each = torch.arange(len(x), device=x.device)[:, None, None]
-    return padded[each, :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
+    top = u[:, 0]*(2*pad_h+1) # (N,)
+    left = u[:, 1]*(2*pad_w+1)
+    rows = top.long()[:, None, None]+torch.arange(h, device=x.device)[:, None] # (N,H,1)
+    cols = left.long()[:, None, None]+torch.arange(w, device=x.device) # (N,1,W)
+    each = torch.arange(len(x), device=x.device)
+    cropped = padded[each[:, None, None], :, rows, cols] # (N,H,W,C)
+    return cropped.permute(0, 3, 1, 2)
 
 def _affine(x:Tensor, a:Tensor, b:Tensor, c:Tensor, d:Tensor)->Tensor:
     "Output pixel (i,j) shows input pixel (a i + b j, c i + d j), counted from the centre; a to d are (N,)"
     zero = torch.zeros_like(a)
     first = torch.stack([a, b, zero], 1)
     second = torch.stack([c, d, zero], 1)
-    grid = F.affine_grid(torch.stack([first, second], 1), list(x.shape), align_corners=False)
+    matrix = torch.stack([first, second], 1) # (N,2,3)
+    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, align_corners=False)
 
 def _scale(x:Tensor, u:Tensor)->Tensor:
     "Scale each direction by 1/1.2 to 1.2"
-    s = u*(1.2-1/1.2)+1/1.2
-    zero = torch.zeros_like(s[:, 0])
-    return _affine(x, s[:, 0], zero, zero, s[:, 1])
+    smallest = 1/1.2
+    s = u*(1.2-smallest)+smallest
+    across = s[:, 0]
+    down = s[:, 1]
+    zero = torch.zeros_like(across)
+    return _affine(x, across, zero, zero, down)
 
 def _rotate(x:Tensor, u:Tensor)->Tensor:
     "Turn by -15 to 15 degrees"
-    angle = (u[:, 0]-.5)*2*math.radians(15)
-    return _affine(x, angle.cos(), -angle.sin(), angle.sin(), angle.cos())
+    largest = math.radians(15)
+    angle = (u[:, 0]-.5)*2*largest
+    cos = angle.cos()
+    sin = angle.sin()
+    return _affine(x, cos, -sin, sin, cos)
 
 OPERATIONS = dict(color=_color, crop=_crop, cutout=_cutout, flip=_flip, scale=_scale, rotate=_rotate)
 
@@ -85,7 +98,8 @@ def operations(
     names = strategy.split('_') if strategy else []
     unknown = sorted(set(names)-set(OPERATIONS))
     if unknown:
-        raise ValueError(f"augment: {unknown[0]!r} is none of {', '.join(OPERATIONS)}; "
+        known = ', '.join(OPERATIONS)
+        raise ValueError(f'augment: {unknown[0]!r} is none of {known}; '
                          'join the names of operations with _')
     return names
 
@@ -101,20 +115,37 @@ def siamese_augment(
     "One operation for each group, the same for every image of it (Zhao and Bilen, 2021b)"
     names = operations(strategy)
     if not names: return images
+    _check_groups(images, groups)
     groups = groups.cpu() # drawing and sorting are done on the CPU, so that a GPU need not be waited for
     n = draws or int(groups.max())+1
+    if groups.min() < 0 or groups.max() >= n:
+        raise ValueError(f'groups must be 0 to {n-1}, got {groups.min()} to {groups.max()}')
     generator = torch.Generator().manual_seed(seed)
-    op = torch.randint(len(names), (n,), generator=generator)[groups] # (N,) number of the operation
-    u = torch.rand(n, 3, generator=generator)[groups].to(images) # (N,3)
-    if len(names) == 1: return OPERATIONS[names[0]](images, u)
+    ops = torch.randint(len(names), (n,), generator=generator)
+    numbers = torch.rand(n, 3, generator=generator)
+    op = ops[groups] # (N,) number of the operation
+    u = numbers[groups].to(images) # (N,3)
+    if len(names) == 1:
+        operation = OPERATIONS[names[0]]
+        return operation(images, u)
     order = op.argsort(stable=True) # images of one operation next to each other
     inverse = order.argsort().to(images.device)
     order = order.to(images.device)
     sizes = op.bincount(minlength=len(names)).tolist()
+    image_parts = images[order].split(sizes)
+    number_parts = u[order].split(sizes)
     augmented = []
-    for name, x, v in zip(names, images[order].split(sizes), u[order].split(sizes), strict=True):
+    for name, x, v in zip(names, image_parts, number_parts, strict=True):
         if len(x): augmented.append(OPERATIONS[name](x, v))
     return torch.cat(augmented)[inverse]
+
+def _check_groups(images, groups): # cheap, since it is called at each step
+    if images.ndim != 4 or not images.is_floating_point():
+        raise ValueError('images must be (N,C,H,W) floats, such as dd_debias.pixels.to_float(images), '
+                         f'got {tuple(images.shape)} of {images.dtype}')
+    if groups.shape != images.shape[:1] or groups.dtype != torch.int64:
+        raise ValueError(f'groups must be one int64 for each of {len(images)} images, such as groups.long(), '
+                         f'got {tuple(groups.shape)} of {groups.dtype}')
 
 # %% ../nbs/12_augment.ipynb #fb5d5e84
 def batch_augment(

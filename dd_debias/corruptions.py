@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
+from .background import check_bias, check_bytes
 from .bias import biased
 from .dataset import BiasedDataset, class_counts
 from .pixels import to_float, to_uint8
@@ -44,18 +45,25 @@ def corruption(
     return enter
 
 @corruption(.04, .06, .08, .09, .1)
-def _gaussian_noise(x, c, rng): return x+c*torch.randn(x.shape, generator=rng)
+def _gaussian_noise(x, c, rng):
+    noise = torch.randn(x.shape, generator=rng)
+    return x+c*noise
 
 @corruption(500, 250, 100, 75, 50)
-def _shot_noise(x, c, rng): return torch.poisson(x*c, generator=rng)/c
+def _shot_noise(x, c, rng):
+    photons = torch.poisson(x*c, generator=rng)
+    return photons/c
 
 @corruption(.01, .02, .03, .05, .07)
 def _impulse_noise(x, c, rng):
     u = torch.rand(x.shape, generator=rng)
-    return x.masked_fill(u < c, 0).masked_fill(u < c/2, 1)
+    x = x.masked_fill(u < c, 0)
+    return x.masked_fill(u < c/2, 1)
 
 @corruption(.06, .1, .12, .16, .2)
-def _speckle_noise(x, c, rng): return x+c*x*torch.randn(x.shape, generator=rng)
+def _speckle_noise(x, c, rng):
+    noise = torch.randn(x.shape, generator=rng)
+    return x+c*x*noise
 
 # %% ../nbs/06_corruptions.ipynb #167cb013
 def _apply_separably(x, matrix): # matrix: n -> (n,n), what is done to n pixels in a row
@@ -64,7 +72,9 @@ def _apply_separably(x, matrix): # matrix: n -> (n,n), what is done to n pixels 
     return rows@x@columns.T
 
 def _mirrored(source, n): # indices beyond 0..n-1 reflected at the border
-    return torch.minimum(source%(2*n), -(source+1)%(2*n))
+    forwards = source%(2*n)
+    backwards = -(source+1)%(2*n)
+    return torch.minimum(forwards, backwards)
 
 def _gaussian_matrix(n, sigma, truncate=4, mirror=False): # (n,n)
     radius = int(truncate*sigma+.5)
@@ -72,20 +82,24 @@ def _gaussian_matrix(n, sigma, truncate=4, mirror=False): # (n,n)
     offsets = torch.arange(-radius, radius+1)
     kernel = torch.exp(-offsets**2/(2*sigma**2))
     kernel = kernel/kernel.sum()
-    source = torch.arange(n)[:, None]+offsets # (n,2*radius+1) the pixels that each pixel is a mean of
+    pixel = torch.arange(n)[:, None]
+    source = pixel+offsets # (n,2*radius+1) the pixels that each pixel is a mean of
     source = _mirrored(source, n) if mirror else source.clamp(0, n-1)
-    return torch.zeros(n, n).scatter_add_(1, source, kernel.expand(n, -1))
+    matrix = torch.zeros(n, n)
+    return matrix.scatter_add_(1, source, kernel.expand(n, -1))
 
 def _zoom_matrix(n, factor): # (n,n)
     crop = math.ceil(n/factor) # pixels in the middle that are enlarged
     size = round(crop*factor) # what they are enlarged to, of which the middle n are kept
-    enlarged = torch.arange(n)+(size-n)//2
+    pixel = torch.arange(n)
+    enlarged = pixel+(size-n)//2
     source = (n-crop)//2+enlarged*(crop-1)/(size-1) # where each pixel comes from
-    distance = (source[:, None]-torch.arange(n)).abs()
+    distance = (source[:, None]-pixel).abs()
     return (1-distance).clamp_min(0) # linear between the two nearest
 
 def _blur(x, sigma, truncate=4, mirror=False):
-    return _apply_separably(x, partial(_gaussian_matrix, sigma=sigma, truncate=truncate, mirror=mirror))
+    matrix = partial(_gaussian_matrix, sigma=sigma, truncate=truncate, mirror=mirror)
+    return _apply_separably(x, matrix)
 
 # %% ../nbs/06_corruptions.ipynb #e1065164
 @corruption(.4, .6, .7, .8, 1)
@@ -95,7 +109,9 @@ def _gaussian_blur(x, c, rng): return _blur(x, c)
 def _zoom_blur(x, c, rng):
     "Mean of the image and its zooms by 1, 1.01, 1.02 and so on"
     zooms = torch.zeros_like(x)
-    for i in range(c): zooms += _apply_separably(x, partial(_zoom_matrix, factor=1+i/100))
+    for i in range(c):
+        matrix = partial(_zoom_matrix, factor=1+i/100)
+        zooms += _apply_separably(x, matrix)
     return (x+zooms)/(c+1)
 
 @corruption((.3, .4), (.4, .5), (.5, .6), (1, .2), (1.5, .1))
@@ -103,11 +119,13 @@ def _defocus_blur(x, c, rng):
     "A disk of radius c[0], its edge softened by c[1]"
     radius, sigma = c
     offsets = torch.arange(-3, 4)
-    disk = (offsets[:, None]**2+offsets**2 <= radius**2).float() # (7,7)
+    squares = offsets**2
+    square_distance = squares[:, None]+squares # (7,7)
+    disk = (square_distance <= radius**2).float()
     disk = disk/disk.sum()
     side = math.exp(-1/(2*sigma**2))
-    soft = torch.tensor([side, 1, side])/(1+2*side)
-    soft = soft[:, None]*soft # (3,3)
+    line = torch.tensor([side, 1, side])/(1+2*side)
+    soft = line[:, None]*line # (3,3)
     kernel = F.conv2d(disk[None, None], soft[None, None], padding=1) # (1,1,7,7)
     padded = F.pad(x, (3, 3, 3, 3), mode='reflect')
     one_channel = padded.flatten(0, 1)[:, None] # (N*3,1,H+6,W+6)
@@ -115,10 +133,14 @@ def _defocus_blur(x, c, rng):
 
 # %% ../nbs/06_corruptions.ipynb #a7db368f
 def _gather_pixels(x, source): # source: (N,H,W), for each pixel the index in the flattened image that it comes from
-    index = source.flatten(1)[:, None].expand(-1, x.shape[1], -1) # (N,C,H*W)
-    return x.flatten(2).gather(2, index).view_as(x)
+    pixels = x.flatten(2) # (N,C,H*W)
+    index = source.flatten(1)[:, None] # (N,1,H*W)
+    moved = pixels.gather(2, index.expand_as(pixels))
+    return moved.view_as(x)
 
-def _random_angles(n, low, high, rng): return low+(high-low)*torch.rand(n, generator=rng) # (n,) degrees
+def _random_angles(n, low, high, rng): # (n,) degrees
+    u = torch.rand(n, generator=rng)
+    return low+(high-low)*u
 
 def _smear(x, radius, sigma, angle): # angle: (N,) degrees
     "Motion blur along a line"
@@ -127,14 +149,19 @@ def _smear(x, radius, sigma, angle): # angle: (N,) degrees
     kernel = torch.exp(-steps**2/(2*sigma**2))
     kernel = kernel/kernel.sum()
     radians = angle.double().deg2rad()[:, None]
-    down = (steps*radians.sin()-.5).ceil().long() # (N,2*radius+1) whole pixels
-    right = (steps*radians.cos()-.5).ceil().long()
+    down = steps*radians.sin() # (N,2*radius+1)
+    down = (down-.5).ceil().long() # whole pixels
+    right = steps*radians.cos()
+    right = (right-.5).ceil().long()
     out = torch.zeros_like(x)
     for i in steps:
-        row = (torch.arange(h)+down[:, i, None]).clamp(0, h-1) # (N,H)
-        column = (torch.arange(w)+right[:, i, None]).clamp(0, w-1) # (N,W)
+        row = torch.arange(h)+down[:, i, None] # (N,H)
+        row = row.clamp(0, h-1)
+        column = torch.arange(w)+right[:, i, None] # (N,W)
+        column = column.clamp(0, w-1)
         source = row[:, :, None]*w+column[:, None] # (N,H,W)
-        out += kernel[i]*_gather_pixels(x, source)
+        moved = _gather_pixels(x, source)
+        out += kernel[i]*moved
     return out
 
 @corruption((.05, 1), (.25, 1), (.4, 1), (.25, 2), (.4, 2))
@@ -142,13 +169,15 @@ def _glass_blur(x, c, rng):
     "Pixels moved c[1] times, between two Gaussian blurs of c[0]"
     sigma, moves = c
     n, _, h, w = x.shape
+    row = torch.arange(h)[:, None]
+    column = torch.arange(w)
     x = _blur(x, sigma)
     for _ in range(moves):
         step = torch.randint(2, (2, n, h, w), generator=rng)
         step[:, :, :2] = 0
         step[:, :, :, :2] = 0
         up, left = step
-        source = (torch.arange(h)[:, None]-up)*w+torch.arange(w)-left # (N,H,W)
+        source = (row-up)*w+column-left # (N,H,W)
         x = _gather_pixels(x, source)
     return _blur(x, sigma)
 
@@ -156,7 +185,8 @@ def _glass_blur(x, c, rng):
 def _motion_blur(x, c, rng):
     "A line of c[0] pixels on one side, its fall-off c[1]"
     radius, sigma = c
-    return _smear(x, radius, sigma, _random_angles(len(x), -45, 45, rng))
+    angle = _random_angles(len(x), -45, 45, rng)
+    return _smear(x, radius, sigma, angle)
 
 # %% ../nbs/06_corruptions.ipynb #59b76dda
 def _fractal(x, decay, rng): # (N,1,H,W) in [0,1]
@@ -164,21 +194,32 @@ def _fractal(x, decay, rng): # (N,1,H,W) in [0,1]
     n, _, h, w = x.shape
     size = 1 << (max(h, w)-1).bit_length() # a power of two
     heights = torch.zeros(n, size, size)
-    def noisy_mean(total, amplitude): return total/4+amplitude*(2*torch.rand(total.shape, generator=rng)-1)
+    def noisy_mean(total):
+        noise = 2*torch.rand(total.shape, generator=rng)-1
+        return total/4+amplitude*noise
+
     step = size
     amplitude = 1.
     while step > 1:
         half = step//2
         corner = heights[:, ::step, ::step].clone()
         pair = corner+corner.roll(-1, 1)
-        middle = noisy_mean(pair+pair.roll(-1, 2), amplitude)
+        middle = noisy_mean(pair+pair.roll(-1, 2))
+        above_and_below = middle+middle.roll(1, 1)
+        left_and_right = middle+middle.roll(1, 2)
+        horizontal = noisy_mean(above_and_below+corner+corner.roll(-1, 2)) # between two corners of a row
+        vertical = noisy_mean(left_and_right+corner+corner.roll(-1, 1))
         heights[:, half::step, half::step] = middle
-        heights[:, ::step, half::step] = noisy_mean(middle+middle.roll(1, 1)+corner+corner.roll(-1, 2), amplitude)
-        heights[:, half::step, ::step] = noisy_mean(middle+middle.roll(1, 2)+corner+corner.roll(-1, 1), amplitude)
+        heights[:, ::step, half::step] = horizontal
+        heights[:, half::step, ::step] = vertical
         step = half
         amplitude = amplitude/decay**2
     heights -= heights.amin((1, 2), keepdim=True)
-    return (heights/heights.amax((1, 2), keepdim=True))[:, None, :h, :w]
+    heights /= heights.amax((1, 2), keepdim=True)
+    return heights[:, None, :h, :w]
+
+def _grey_noise(x, rng): # (N,1,H,W)
+    return torch.randn(len(x), 1, *x.shape[2:], generator=rng)
 
 @corruption((.2, 3), (.5, 3), (.75, 2.5), (1, 2), (1.5, 1.75))
 def _fog(x, c, rng):
@@ -188,17 +229,25 @@ def _fog(x, c, rng):
     foggy = x+amount*_fractal(x, decay, rng)
     return foggy*brightest/(brightest+amount)
 
-@corruption((.1, .2, 1, .6, 8, 3, .95), (.1, .2, 1, .5, 10, 4, .9), (.15, .3, 1.75, .55, 10, 4, .9),
-            (.25, .3, 2.25, .6, 12, 6, .85), (.3, .3, 1.25, .65, 14, 12, .8))
+@corruption(
+    (.1, .2, 1, .6, 8, 3, .95),
+    (.1, .2, 1, .5, 10, 4, .9),
+    (.15, .3, 1.75, .55, 10, 4, .9),
+    (.25, .3, 2.25, .6, 12, 6, .85),
+    (.3, .3, 1.25, .65, 14, 12, .8))
 def _snow(x, c, rng):
     "Flakes: mean c[0], deviation c[1], zoom c[2], threshold c[3], motion c[4:6]; 1-c[6] of whitening"
     mean, std, zoom, threshold, radius, sigma, share = c
-    flakes = mean+std*torch.randn(len(x), 1, *x.shape[2:], generator=rng) # (N,1,H,W)
+    flakes = mean+std*_grey_noise(x, rng) # (N,1,H,W)
     flakes = _apply_separably(flakes, partial(_zoom_matrix, factor=zoom))
     flakes = flakes.clamp(0, 1)*(flakes >= threshold)
-    flakes = _smear(flakes, radius, sigma, _random_angles(len(x), -135, -45, rng))
-    white = torch.maximum(x, 1.5*rgb_to_grayscale(x)+.5)
-    return share*x+(1-share)*white+flakes+flakes.rot90(2, (2, 3))
+    angle = _random_angles(len(x), -135, -45, rng)
+    flakes = _smear(flakes, radius, sigma, angle)
+    upside_down = flakes.rot90(2, (2, 3))
+    grey = rgb_to_grayscale(x)
+    white = torch.maximum(x, 1.5*grey+.5)
+    whitened = share*x+(1-share)*white
+    return whitened+flakes+upside_down
 
 # %% ../nbs/06_corruptions.ipynb #41bd3b63
 _ICE = torch.tensor([ # mean colour and contrast of frost
@@ -209,62 +258,89 @@ _ICE = torch.tensor([ # mean colour and contrast of frost
     [.44, .48, .53, .17]])
 
 def _standardize_each(x): # each image to mean 0 and standard deviation 1
-    return (x-x.mean((1, 2, 3), keepdim=True))/x.std((1, 2, 3), keepdim=True)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    std = x.std((1, 2, 3), keepdim=True)
+    return (x-mean)/std
 
 def _smeared_noise(x, rng): # (N,1,H,W)
-    noise = torch.randn(len(x), 1, *x.shape[2:], generator=rng)
-    return _smear(noise, 3, 1, _random_angles(len(x), 0, 180, rng))
+    noise = _grey_noise(x, rng)
+    angle = _random_angles(len(x), 0, 180, rng)
+    return _smear(noise, 3, 1, angle)
 
 @corruption((1, .2), (1, .3), (.9, .4), (.85, .4), (.75, .45))
 def _frost(x, c, rng):
     "c[0] of the image and c[1] of frost"
-    needles = torch.maximum(_smeared_noise(x, rng), _smeared_noise(x, rng))
-    patches = _fractal(x, 1.5, rng)
-    texture = _standardize_each(_standardize_each(needles)+.6*_standardize_each(patches)) # (N,1,H,W)
+    of_image, of_frost = c
+    one_way = _smeared_noise(x, rng)
+    another = _smeared_noise(x, rng)
+    needles = _standardize_each(torch.maximum(one_way, another)) # (N,1,H,W)
+    patches = _standardize_each(_fractal(x, 1.5, rng))
+    texture = _standardize_each(needles+.6*patches)
     kind = torch.randint(len(_ICE), (len(x),), generator=rng)
     ice = _ICE[kind][:, :, None, None] # (N,4,1,1)
-    frost = (ice[:, :3]+ice[:, 3:]*texture).clamp(0, 1)
-    return c[0]*x+c[1]*frost
+    color, contrast = ice.split([3, 1], 1)
+    frost = (color+contrast*texture).clamp(0, 1)
+    return of_image*x+of_frost*frost
 
 # %% ../nbs/06_corruptions.ipynb #0b251d8f
 _WATER = torch.tensor([175, 238, 238]).view(3, 1, 1)/255
 _MUD = torch.tensor([63, 42, 20]).view(3, 1, 1)/255
 
+_STEPS = torch.tensor([ # lengths of the steps to the 3x3 neighbours
+    [2**.5, 1, 2**.5],
+    [1, 0, 1],
+    [2**.5, 1, 2**.5]]).view(9, 1)
+_LIGHT = torch.tensor([ # from one side
+    [-2., -1, 0],
+    [-1, 1, 1],
+    [0, 1, 2]]).view(1, 1, 3, 3)
+
 def _mean3(x): # over 3x3 pixels
-    return F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode='reflect'), 3, 1)
+    padded = F.pad(x, (1, 1, 1, 1), mode='reflect')
+    return F.avg_pool2d(padded, 3, 1)
 
 def _distance_to_rim(drops): # (N,1,H,W) pixels, up to 20
     wet = (drops > 0).float()
     inside = -F.max_pool2d(-wet, 3, 1, 1) # 1 where a pixel and all its neighbours are wet
     distance = 20*(1-wet+inside) # 0 on the rims
-    steps = torch.tensor([2**.5, 1, 2**.5, 1, 0, 1, 2**.5, 1, 2**.5])[:, None] # to the 3x3 neighbours
     for _ in range(20):
-        neighbours = F.unfold(F.pad(distance, (1, 1, 1, 1), value=20), 3) # (N,9,H*W)
-        distance = (neighbours+steps).amin(1).view_as(drops)
+        padded = F.pad(distance, (1, 1, 1, 1), value=20)
+        neighbours = F.unfold(padded, 3) # (N,9,H*W)
+        nearest = (neighbours+_STEPS).amin(1)
+        distance = nearest.view_as(drops)
     return distance
 
 def _equalize(x): # (N,1,H,W) -> each pixel's rank among those of its image, in [0,1]
     values = x.flatten(1)
-    rank = torch.searchsorted(values.sort(1)[0], values, right=True)
+    in_order = values.sort(1).values
+    rank = torch.searchsorted(in_order, values, right=True)
     first = rank.amin(1, keepdim=True)
-    return ((rank-first)/(values.shape[1]-first).clamp_min(1)).view_as(x)
+    largest = (values.shape[1]-first).clamp_min(1)
+    share = (rank-first)/largest
+    return share.view_as(x)
 
 def _relief(drops): # (N,1,H,W) how brightly the drops are lit from one side
-    heights = _equalize(_mean3(_distance_to_rim(drops)).floor())
-    light = torch.tensor([[-2., -1, 0], [-1, 1, 1], [0, 1, 2]])[None, None]
-    lit = F.conv2d(F.pad(heights, (1, 1, 1, 1), mode='reflect'), light)
+    depth = _mean3(_distance_to_rim(drops))
+    heights = _equalize(depth.floor())
+    padded = F.pad(heights, (1, 1, 1, 1), mode='reflect')
+    lit = F.conv2d(padded, _LIGHT)
     return _mean3(lit.clamp(0, 1))
 
-@corruption((.62, .1, .7, .7, .5, 0), (.65, .1, .8, .7, .5, 0), (.65, .3, 1, .69, .5, 0),
-            (.65, .1, .7, .69, .6, 1), (.65, .1, .5, .68, .6, 1))
+@corruption(
+    (.62, .1, .7, .7, .5, 0),
+    (.65, .1, .8, .7, .5, 0),
+    (.65, .3, 1, .69, .5, 0),
+    (.65, .1, .7, .69, .6, 1),
+    (.65, .1, .5, .68, .6, 1))
 def _spatter(x, c, rng):
     "Liquid: mean c[0], deviation c[1], blur c[2], threshold c[3]; c[4] of water or, if c[5], mud blurred by it"
     mean, std, sigma, threshold, amount, is_mud = c
-    liquid = mean+std*torch.randn(len(x), 1, *x.shape[2:], generator=rng) # (N,1,H,W)
+    liquid = mean+std*_grey_noise(x, rng) # (N,1,H,W)
     drops = _blur(liquid, sigma)
     drops = drops*(drops >= threshold)
     if is_mud:
-        mud = _blur((drops > 0).float(), amount)
+        covered = (drops > 0).float()
+        mud = _blur(covered, amount)
         mud = mud*(mud >= .8)
         return x*(1-mud)+mud*_MUD
     water = drops*_relief(drops)
@@ -280,7 +356,8 @@ def _contrast(x, c, rng):
 @corruption(.05, .1, .15, .2, .3)
 def _brightness(x, c, rng):
     value = x.amax(1, keepdim=True)
-    brighter = x*(value+c).clamp_max(1)/value.clamp_min(1e-6)
+    brighter_value = (value+c).clamp_max(1)
+    brighter = x*brighter_value/value.clamp_min(1e-6)
     return torch.where(value > 0, brighter, c)
 
 @corruption((.3, 0), (.1, 0), (1.5, 0), (2, .1), (2.5, .2))
@@ -288,33 +365,58 @@ def _saturate(x, c, rng):
     "Saturation times c[0], plus c[1]"
     value = x.amax(1, keepdim=True) # (N,1,H,W)
     low = x.amin(1, keepdim=True)
-    saturation = (value-low)/value.clamp_min(1e-6)
-    changed = (c[0]*saturation+c[1]).clamp(0, 1)
+    span = value-low
+    saturation = span/value.clamp_min(1e-6)
+    times, plus = c
+    changed = (times*saturation+plus).clamp(0, 1)
     red = torch.tensor([0., 1, 1]).view(3, 1, 1) # what HSV takes grey to be a shade of
-    below = torch.where(value > low, (value-x)/(value-low).clamp_min(1e-6), red) # (N,3,H,W)
+    below = (value-x)/span.clamp_min(1e-6) # (N,3,H,W)
+    below = torch.where(value > low, below, red)
     return value*(1-changed*below)
 
 # %% ../nbs/06_corruptions.ipynb #07fe8154
-@corruption((0, 0, .08), (.05, .2, .07), (.08, .06, .06), (.1, .04, .05), (.1, .03, .03))
+@corruption(
+    (0, 0, .08),
+    (.05, .2, .07),
+    (.08, .06, .06),
+    (.1, .04, .05),
+    (.1, .03, .03))
 def _elastic(x, c, rng):
     "Three points jittered by c[2], then waves of height c[0] and width c[1]; all in units of the image's width"
+    height, width, jitter = c
+    x = _move_points(x, jitter, rng)
+    return _wave(x, height, width, rng)
+
+def _pixel_grid(x): # (H,W,2) column and row of each pixel
+    h, w = x.shape[2:]
+    columns, rows = torch.meshgrid(torch.arange(w), torch.arange(h), indexing='xy')
+    return torch.stack([columns, rows], -1).float()
+
+def _move_points(x, jitter, rng):
+    "The affine map that moves three points by up to `jitter` in each direction"
     n, _, h, w = x.shape
-    height = w*c[0]
-    width = w*c[1]
-    jitter = w*c[2]
-    grid = torch.stack(torch.meshgrid(torch.arange(w), torch.arange(h), indexing='xy'), -1).float() # (H,W,2)
+    center = torch.tensor([w//2, h//2])
+    corners = torch.tensor([[1., 1], [1, -1], [-1, -1]])
+    points = corners*(min(h, w)//3)+center # (3,2)
+    shift = 2*torch.rand(n, 3, 2, generator=rng)-1 # (N,3,2)
+    moved = points+w*jitter*shift
+    moved = F.pad(moved, (0, 1), value=1) # (N,3,3)
+    back = torch.linalg.solve(moved, points.expand(n, -1, -1)) # (N,3,2) from moved to points
+    linear, constant = back.split([2, 1], 1)
+    source = _pixel_grid(x)@linear[:, None]+constant[:, None] # (N,H,W,2)
     size = torch.tensor([w, h])
+    position = 2*source/(size-1)-1
+    return F.grid_sample(x, position, padding_mode='reflection', align_corners=True)
 
-    points = torch.tensor([[1., 1], [1, -1], [-1, -1]])*(min(h, w)//3)+torch.tensor([w//2, h//2]) # (3,2)
-    moved = points+jitter*(2*torch.rand(n, 3, 2, generator=rng)-1) # (N,3,2)
-    back = torch.linalg.solve(F.pad(moved, (0, 1), value=1), points.expand(n, -1, -1)) # (N,3,2) from moved to points
-    source = grid@back[:, None, :2]+back[:, None, 2:] # (N,H,W,2)
-    x = F.grid_sample(x, 2*source/(size-1)-1, padding_mode='reflection', align_corners=True)
-
+def _wave(x, height, width, rng):
+    n, _, h, w = x.shape
     noise = 2*torch.rand(n, 2, h, w, generator=rng)-1
-    waves = height*_blur(noise, width, truncate=3, mirror=True) # (N,2,H,W)
-    source = grid+waves.permute(0, 2, 3, 1)
-    return F.grid_sample(x, (2*source+1)/size-1, padding_mode='reflection', align_corners=False)
+    smooth = _blur(noise, w*width, truncate=3, mirror=True)
+    waves = w*height*smooth # (N,2,H,W)
+    source = _pixel_grid(x)+waves.permute(0, 2, 3, 1) # (N,H,W,2)
+    size = torch.tensor([w, h])
+    position = (2*source+1)/size-1
+    return F.grid_sample(x, position, padding_mode='reflection', align_corners=False)
 
 # %% ../nbs/06_corruptions.ipynb #f370b59e
 def _save_as_jpeg(image, quality): # (H,W,3) bytes
@@ -326,21 +428,28 @@ def _save_as_jpeg(image, quality): # (H,W,3) bytes
 def _jpeg(x, c, rng):
     images = to_uint8(x).permute(0, 2, 3, 1).numpy() # (N,H,W,3)
     saved = np.stack([_save_as_jpeg(image, c) for image in images])
-    return to_float(torch.from_numpy(saved)).permute(0, 3, 1, 2)
+    pixels = to_float(torch.from_numpy(saved))
+    return pixels.permute(0, 3, 1, 2)
 
 def _box_matrix(n, m): # (m,n): n pixels become m, each the mean of those whose centres lie within it, as in Pillow
     scale = n/m
-    centres = (torch.arange(m)[:, None]+.5)*n/m
-    distance = (torch.arange(n)+.5-centres)/max(scale, 1)
+    source = torch.arange(n)+.5
+    target = torch.arange(m)+.5
+    centres = target[:, None]*n/m
+    distance = (source-centres)/max(scale, 1) # (m,n)
     inside = distance.abs() <= .5
     return inside/inside.sum(1, keepdim=True)
 
 def _pixelate_matrix(n, share): # (n,n): reduce n pixels to a share, and back
     m = int(n*share)
-    return _box_matrix(m, n)@_box_matrix(n, m)
+    reduce = _box_matrix(n, m)
+    enlarge = _box_matrix(m, n)
+    return enlarge@reduce
 
 @corruption(.95, .9, .85, .75, .65)
-def _pixelate(x, c, rng): return _apply_separably(x, partial(_pixelate_matrix, share=c))
+def _pixelate(x, c, rng):
+    matrix = partial(_pixelate_matrix, share=c)
+    return _apply_separably(x, matrix)
 
 @corruption(None, None, None, None, None)
 def _original(x, c, rng): return x
@@ -356,17 +465,14 @@ PRESETS = dict(
 def _check_corrupt(images, bias, names, severity):
     "Raises ValueError unless the arguments of `corrupt` fit"
     if severity not in (1, 2, 3, 4, 5): raise ValueError(f'severity must be 1 to 5, got {severity}')
-    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
-        raise ValueError('images must be (N,3,H,W) uint8, grey ones repeated by images.expand(-1, 3, -1, -1), '
-                         f'got {tuple(images.shape)} of {images.dtype}')
-    if isinstance(names, str):
+    check_bytes('images', images, 'N', 3, 'H', 'W')
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise ValueError(f'names must be one of {", ".join(PRESETS)}, or names of CORRUPTIONS, got {names!r}')
     unknown = sorted(set(names)-set(CORRUPTIONS))
     if unknown:
         raise ValueError(f'names: there is no corruption {unknown[0]!r}; CORRUPTIONS holds {", ".join(CORRUPTIONS)}')
-    if len(bias) and not 0 <= int(bias.min()) <= int(bias.max()) < len(names):
-        raise ValueError(f'bias must be 0 to {len(names)-1}, since there are {len(names)} names, '
-                         f'got {int(bias.min())} to {int(bias.max())}')
+    if not names: raise ValueError('names must hold at least one corruption, got none')
+    check_bias(images, bias, len(names), 'names')
 
 # %% ../nbs/06_corruptions.ipynb #028b16e0
 def corrupt(
@@ -387,14 +493,17 @@ def corrupt(
             if not len(idx): continue
             rng = torch.Generator().manual_seed(derive_seed(seed, name, block)) # of its own
             x = to_float(images[idx].cpu()) # on the CPU, so that every device gets the same pixels
-            out[idx] = to_uint8(CORRUPTIONS[name](x, severity, rng)).to(images.device)
+            corrupted = CORRUPTIONS[name](x, severity, rng)
+            out[idx] = to_uint8(corrupted).to(images.device)
     return out
 
 # %% ../nbs/06_corruptions.ipynb #be01e9bf
 def _balanced_subset(labels, total): # (N,) True for the first samples of each class; class sizes differ by one at most
     classes = len(class_counts(labels))
-    rank = F.one_hot(labels).cumsum(0).gather(1, labels[:, None])[:, 0] # (N,) 1 for the first sample of its class
-    return rank <= (total+classes-1-labels)//classes
+    so_far = F.one_hot(labels).cumsum(0) # (N,C) of each class up to each sample
+    rank = so_far.gather(1, labels[:, None])[:, 0] # (N,) 1 for the first sample of its class
+    size = (total+classes-1-labels)//classes # (N,) of its class in the subset
+    return rank <= size
 
 CIFAR10_COUNTS = {.01: (44969, 442), .02: (45032, 887), .05: (45062, 2242)} # all and conflicting: paper, section 5.1
 
@@ -414,7 +523,8 @@ def corrupted_cifar10(
     n_train, n_conflicting = CIFAR10_COUNTS.get(conflict, (45000, conflict))
     if split != 'test':
         largest = max(n for n, _ in CIFAR10_COUNTS.values())
-        keep = _balanced_subset(labels, n_train) if split == 'train' else ~_balanced_subset(labels, largest)
+        used = _balanced_subset(labels, n_train if split == 'train' else largest) # in training
+        keep = used if split == 'train' else ~used
         images = images[keep]
         labels = labels[keep]
     paint = partial(corrupt, names=preset, severity=severity)

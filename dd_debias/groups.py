@@ -15,22 +15,28 @@ from torch import Tensor
 
 from .dataset import class_counts
 from .encoder import GlanceEncoder, embed, train_encoder
-from .kde import check_features
+from .kde import as_tensor, back_to_device, check_features
 from .weights import normalize_weights
 
 # %% ../nbs/24_groups.ipynb #47380ee2
 def group_weights(
     labels:Tensor, # (N,) 0..C-1
-    groups:Tensor, # (N,) the group of each sample within its class: the true bias, or a cluster
+    groups:Tensor, # (N,) whole numbers from 0, the group of each sample within its class: the true bias, or a cluster
 )->Tensor: # (N,) float64, mean one within each class
     "Equal weight for the groups of a class, and for the samples of a group: w = n / (G n_g)"
+    given = labels
+    labels = as_tensor('labels', labels)
+    groups = as_tensor('groups', groups)
     if groups.shape != labels.shape:
         raise ValueError(f'groups must be one number per sample, shape {tuple(labels.shape)}, '
                          f'got {tuple(groups.shape)}')
     class_counts(labels)
+    if groups.dtype.is_floating_point or groups.min() < 0:
+        raise ValueError(f'groups must be whole numbers from 0, got {groups.dtype} from {groups.min().item()}; '
+                         'number them anew, those that are unknown too')
     pairs = torch.stack([labels, groups.to(labels)], 1) # (N,2) class and group
     _, group_ids, sizes = pairs.unique(dim=0, return_inverse=True, return_counts=True)
-    return normalize_weights(1/sizes.double()[group_ids], labels)
+    return back_to_device(normalize_weights(1/sizes.double()[group_ids], labels), given)
 
 def weigh_groups(
     images:Tensor, # (N,C,H,W)
@@ -52,19 +58,21 @@ def find_clusters(
 )->Tensor: # (N,) the cluster of each sample within its class, numbered from 0; noise comes last, each by itself
     "Find clusters within each class by DBSCAN"
     from sklearn.cluster import DBSCAN  # here, since importing scikit-learn takes most of a second
-    check_features(features, labels)
+    given = labels
+    labels = as_tensor('labels', labels)
+    features = check_features(features, labels)
     if not eps > 0: raise ValueError(f'eps must be positive, got {eps}')
     groups = torch.empty_like(labels)
     for c in range(len(class_counts(labels))):
         members = (labels == c).nonzero().flatten()
-        z = features[members].float().cpu().numpy() # (n,D)
+        z = features[members].cpu().numpy() # (n,D)
         dbscan = DBSCAN(eps=eps, min_samples=min_samples)
         found = torch.from_numpy(dbscan.fit_predict(z)).to(labels) # (n,)
         noise = found == -1
         own_numbers = torch.arange(int(noise.sum())).to(found)
         found[noise] = found.max()+1+own_numbers
         groups[members] = found
-    return groups
+    return groups.to(given.device) if isinstance(given, Tensor) else groups
 
 # %% ../nbs/24_groups.ipynb #6e5b50d9
 def cluster_weights(

@@ -108,6 +108,16 @@ def test_audit_with_an_oracle_and_with_bad_input(tmp_path):
         audit(train, never, out=tmp_path/'file'/'page.html')
     assert [p.name for p in tmp_path.iterdir()] == ['file']
 
+@pytest.mark.parametrize('f', [audit_table, weight_histogram, extremes])
+def test_weights_of_an_audit(f):
+    "Arrays and lists are taken, with a gradient or without; what is no weights or no data set is refused"
+    data = noise([0, 1]*20)
+    for weights in (np.ones(40), [1.]*40, torch.ones(40, requires_grad=True)): f(data, weights)
+    for weights in (None, 'kde', [None]*40):
+        with pytest.raises(ValueError, match='^weights must be a tensor, or an array or list'): f(data, weights)
+    with pytest.raises(ValueError, match='^weights must be one number per sample'): f(data, [1.])
+    with pytest.raises(ValueError, match='^data must be a BiasedDataset, got tuple'): f(data.xy, torch.ones(40))
+
 def test_audit_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ['audit', 'color_digits', '--conflict', '.2']

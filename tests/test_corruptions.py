@@ -9,7 +9,10 @@ from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from PIL import Image
 from scipy import ndimage
 
+from dd_debias.augment import siamese_augment
+from dd_debias.background import paint_background, textures
 from dd_debias.corruptions import CIFAR10_COUNTS, CORRUPTIONS, PRESETS, corrupt, corrupted_cifar10
+from dd_debias.nets import VGG11, AlexNet, ConvNet, LeNet
 from dd_debias.pixels import to_float, to_uint8
 from dd_debias.sources import cifar10
 
@@ -90,8 +93,8 @@ def test_corruptions_are_independent_of_each_other():
         alone = corrupt(x[bias == k], bias[bias == k]*0, names=(name,))
         assert alone.equal(mixed[bias == k]), name
     assert corrupt(x, bias, names=bare).equal(x)
-    fog_second = corrupt(x[:4], torch.ones(4), names=('jpeg', 'fog')) # no image is saved as JPEG
-    assert fog_second.equal(corrupt(x[:4], torch.zeros(4), names=('fog',)))
+    fog_second = corrupt(x[:4], torch.ones(4).long(), names=('jpeg', 'fog')) # no image is saved as JPEG
+    assert fog_second.equal(corrupt(x[:4], torch.zeros(4).long(), names=('fog',)))
     assert not mixed.equal(corrupt(x, bias, names='type0', seed=1))
 
 @pytest.mark.parametrize('match,change', [
@@ -100,10 +103,47 @@ def test_corruptions_are_independent_of_each_other():
     ("no corruption 'haze'", dict(names=('fog', 'haze'))),
     ('bias must be 0 to 9', dict(bias=torch.full((4,), 10))),
     ('bias must be 0 to 9', dict(bias=torch.full((4,), -1))),
-    ('images must be', dict(images=torch.rand(4, 3, 32, 32)))])
+    ('bias must be a tensor of int64', dict(bias=torch.tensor([0, .5, 1, 2]))),
+    ('bias must be a tensor of int64, .* of NoneType', dict(bias=None)),
+    ('bias must be a tensor of int64', dict(bias=torch.arange(3))),
+    ('names must hold at least one', dict(names=())),
+    ('names must be one of', dict(names=(1, 2))),
+    ('images must be .*to_uint8', dict(images=torch.rand(4, 3, 32, 32))),
+    ('images must be .* three channels of one', dict(images=pictures(4)[:, :1])),
+    ('images must be', dict(images=pictures(4).numpy()))])
 def test_bad_input(match, change):
     kw = dict(images=pictures(4), bias=torch.arange(4)) | change
     with pytest.raises(ValueError, match=match): corrupt(kw.pop('images'), kw.pop('bias'), **kw)
+
+@pytest.mark.parametrize('says,change', [
+    (r'images must be a tensor \(N,1,H,W\) of uint8', dict(images=torch.rand(4, 1, 8, 8))),
+    (r'images must be a tensor \(N,1,H,W\)', dict(images=pictures(4, 8))),
+    (r'scenes must be a tensor \(K,M,3,H,W\) of uint8', dict(scenes=torch.rand(2, 3, 3, 8, 8))),
+    ('scenes must be', dict(scenes=pictures(4, 8))),
+    ('scenes are 8 pixels wide and images 16', dict(images=pictures(4, 16)[:, :1])),
+    ('bias must be 0 to 1, since scenes holds 2, got -1 to 0', dict(bias=torch.tensor([0, -1, 0, 0]))),
+    ('bias must be 0 to 1, since scenes holds 2, got 0 to 2', dict(bias=torch.tensor([0, 2, 0, 0]))),
+    ('bias must be a tensor of int64, such as', dict(bias=torch.tensor([0., 1, 0, 0]))),
+    ('bias must be .* each of 4 images', dict(bias=torch.tensor([0, 1]))),
+    ('foreground must be', dict(foreground=pictures(1, 8))),
+    ('foreground must be', dict(foreground=torch.rand(4, 3, 8, 8))),
+    ("blend must be 'mask' or 'alpha'", dict(blend='max'))])
+def test_bad_backgrounds(says, change):
+    given = dict(images=pictures(4, 8)[:, :1], bias=torch.tensor([0, 1, 0, 1]), scenes=textures(2, 3, size=8))
+    with pytest.raises(ValueError, match=f'^{says}'): paint_background(**given | change)
+
+@pytest.mark.parametrize('says,images,groups', [
+    ('images must be .*to_float', pictures(4), torch.arange(4)),
+    ('groups must be one int64', torch.rand(4, 3, 8, 8), torch.arange(3)),
+    ('groups must be one int64', torch.rand(4, 3, 8, 8), torch.ones(4)),
+    ('groups must be 0 to 1', torch.rand(4, 3, 8, 8), torch.arange(4)),
+    ('groups must be 0 to 1', torch.rand(4, 3, 8, 8), torch.arange(4)-1)])
+def test_bad_groups_of_an_augmentation(says, images, groups):
+    with pytest.raises(ValueError, match=f'^{says}'): siamese_augment(images, groups, seed=0, draws=2)
+
+@pytest.mark.parametrize('net,size', [(LeNet, 3), (AlexNet, 7), (VGG11, 15), (ConvNet, 12)])
+def test_images_too_small_for_a_network(net, size):
+    with pytest.raises(ValueError, match='^size must be .* dd_debias.pixels.pad'): net(size=size)
 
 @needs('cifar10')
 def test_strengths_match_the_public_package(root):

@@ -1,5 +1,8 @@
 "Kernel density, and the weights made from it"
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,8 +10,10 @@ from common import needs
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KernelDensity
 
+from dd_debias import kde
 from dd_debias.bias import cmnist
 from dd_debias.encoder import embed, train_encoder
+from dd_debias.groups import cluster_weights, find_clusters, group_weights
 from dd_debias.kde import kde_density, kde_weights
 
 
@@ -23,13 +28,139 @@ def test_density_does_not_depend_on_block_size():
     z = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(kde_density(z, block=7), kde_density(z), rtol=1e-5)
 
-def test_density_far_from_the_origin():
-    "Two clusters 2,000 apart, where distances in float32 would lose all precision"
-    side = (torch.arange(50)%2*2-1)[:, None]
-    z = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))*.1+torch.tensor([1000., 0, 0, 0])*side
-    d2 = (z[:, None].double()-z.double()).square().sum(-1)
-    plain = torch.logsumexp(-d2/.2, 1)-np.log(50)-2*np.log(2*np.pi*.1)
-    assert torch.allclose(kde_density(z, log=True), plain, atol=1e-3)
+def clusters(n, d, spread, scale, seed=0):
+    "Tens of points within `spread` of each other, the first two the same; the centres `scale` apart"
+    g = torch.Generator().manual_seed(seed)
+    centres = scale*torch.randn(n//10, d, generator=g, dtype=torch.float64)
+    z = centres.repeat_interleave(10, 0)+spread*torch.randn(n, d, generator=g, dtype=torch.float64)
+    z[1::10] = z[::10]
+    return z
+
+def plain_log_density(z, variance):
+    "From differences in float64, block by block"
+    z = z.double()
+    d2 = torch.stack([(z-row).square().sum(1) for row in z])
+    return torch.logsumexp(-d2/2/variance, 1)-np.log(len(z))-z.shape[1]/2*np.log(2*np.pi*variance)
+
+@pytest.mark.parametrize('dtype,d,spread,scale,offset,variance', [
+    (torch.float64, 16, .1, 1e7, 0, .1),
+    (torch.float64, 16, .1, 1, 1e7, .1),
+    (torch.float64, 16, .1, 1e200, 0, .1),
+    (torch.float64, 16, .1, 1e307, 0, .1),
+    (torch.float32, 16, .1, 1000, 0, .1),
+    (torch.float32, 16, .1, 1, 1e4, .1),
+    (torch.float32, 128, .02, .35, 0, .1), # just near enough for float32
+    (torch.float32, 128, .02, .45, 0, .1), # just not
+    (torch.float32, 128, .005, .1, 0, .002),
+    (torch.float32, 16, .1, 1e37, 0, .1),
+    (torch.float16, 16, .1, 100, 0, .1),
+    (torch.bfloat16, 16, .3, 100, 0, .1),
+    (torch.bfloat16, 16, .3, 1, 100, .1),
+    (torch.int64, 16, 1, 10, 0, .1),
+    (torch.float64, 16, 1e-15, 1e-15, 0, 1e-30),
+    (torch.float64, 16, .1, 1, 0, 1e299)])
+def test_density_of_any_scale_and_type_matches_plain_differences(dtype, d, spread, scale, offset, variance):
+    z = (clusters(300, d, spread, scale)+offset).to(dtype)
+    log_f = kde_density(z, variance=variance, log=True)
+    assert (log_f-plain_log_density(z, variance)).abs().max() < 1e-4
+    assert log_f[0] == pytest.approx(log_f[1].item(), abs=1e-12) # duplicates
+
+def test_autocast_changes_nothing():
+    z = F.normalize(clusters(300, 16, .1, 1)).float()
+    with torch.autocast('cpu', torch.bfloat16): inside = kde_density(z)
+    assert inside.equal(kde_density(z))
+
+def test_a_sample_stands_for_a_large_class():
+    "Exact up to `reference` samples, always the same above, unbiased, and never without the sample itself"
+    z = F.normalize(clusters(2000, 16, .1, 1)).float()
+    z[7] = -z[:7].mean(0) # alone
+    exact = kde_density(z, reference=None)
+    assert kde_density(z, reference=2000).equal(exact) and kde_density(z).equal(exact)
+    sampled = kde_density(z, reference=1000)
+    assert sampled.equal(kde_density(z, reference=1000))
+    assert torch.allclose(sampled, kde_density(z, reference=1000, block=300), rtol=1e-5)
+    assert (sampled/exact).mean() == pytest.approx(1, abs=.02) and (sampled/exact-1).abs().median() < .3
+    assert (kde_density(z, reference=2, log=True) > -np.inf).all()
+    y = torch.arange(2000)%2
+    assert kde_weights(z, y, reference=1000).equal(kde_weights(z, y, reference=None))
+
+def test_arrays_and_lists_are_taken():
+    z = F.normalize(clusters(40, 8, .1, 1)).float()
+    y = torch.arange(40)%2
+    weights, found = kde_weights(z, y), find_clusters(z, y)
+    groups = group_weights(y, found)
+    with warnings.catch_warnings(action='error'):
+        for features in (z.numpy(), z.tolist(), pd.DataFrame(z.numpy()), z.clone().requires_grad_(),
+                         z.flip(0).numpy()[::-1]):
+            for labels in (y.numpy(), y.int().numpy(), y.tolist(), pd.Series(y.numpy())):
+                assert torch.allclose(kde_weights(features, labels), weights, rtol=1e-4)
+                assert find_clusters(features, labels).equal(found)
+                assert group_weights(labels, found.numpy()).equal(groups)
+        assert torch.allclose(kde_density(z.numpy()), kde_density(z))
+    assert not kde_weights(z.clone().requires_grad_(), y).requires_grad
+
+ONE_DIMENSION = r'features must be a non-empty \(N,D\)'
+NO_FEATURES = {
+    'text': (['a', 'b'], 'features must be a tensor, or an array or list of numbers, got list'),
+    'ragged': ([[1., 2.], [1.]], 'features must be a tensor, or an array or list of numbers'),
+    'none': (None, 'features must be a tensor, or an array or list of numbers, got NoneType'),
+    'objects': (np.array([[None], [1]]), 'features must be .* got object'),
+    'complex': (torch.ones(2, 2)*1j, 'features must be a dense tensor of real numbers'),
+    'sparse': (torch.eye(2).to_sparse(), 'features must be a dense tensor of real numbers'),
+    'meta': (torch.ones(2, 2, device='meta'), 'features must be a dense tensor .* on meta'),
+    'flat': (torch.ones(2), ONE_DIMENSION),
+    'no columns': (torch.ones(2, 0), ONE_DIMENSION),
+    'no rows': (torch.ones(0, 2), ONE_DIMENSION),
+    'infinite': (torch.tensor([[np.inf], [0]]), 'features hold NaN or infinite values'),
+    'NaN in an array': (np.array([[np.nan], [0]]), 'features hold NaN or infinite values'),
+    'too few': (torch.ones(1, 2), 'features and labels must have the same length, got 1 and 2')}
+
+@pytest.mark.parametrize('name', NO_FEATURES)
+@pytest.mark.parametrize('f', [kde_weights, find_clusters, cluster_weights])
+def test_bad_features_are_one_sentence(name, f):
+    features, says = NO_FEATURES[name]
+    with pytest.raises(ValueError, match=f'^{says}') as e: f(features, torch.tensor([0, 1]))
+    assert '\n' not in str(e.value)
+
+two = torch.eye(2)
+NO_LABELS = {
+    'float': (torch.tensor([0., 1]), 'labels must be'),
+    'missing': (pd.Series([0, None]), 'labels must be'),
+    'text': (['a', 'b'], 'labels must be a tensor, or an array or list of numbers'),
+    'negative': ([0, -1], 'labels must be numbered from 0, got -1'),
+    'one-hot': (two.long(), 'features and labels must have the same length, got 2 and 4'),
+    'gap': ([0, 2], 'labels: no sample of class 1')}
+
+@pytest.mark.parametrize('name', NO_LABELS)
+@pytest.mark.parametrize('f', [kde_weights, find_clusters, cluster_weights])
+def test_bad_labels_are_one_sentence(name, f):
+    labels, says = NO_LABELS[name]
+    with pytest.raises(ValueError, match=f'^{says}'): f(two, labels)
+
+@pytest.mark.parametrize('groups,says', [
+    (torch.tensor([0., .5]), 'groups must be whole numbers from 0, got torch.float32'),
+    ([0, -1], 'groups must be whole numbers from 0, got torch.int64 from -1'),
+    ([0, None], 'groups must be a tensor, or an array or list of numbers'),
+    ([0], r'groups must be one number per sample, shape \(2,\), got \(1,\)'),
+    (two, 'groups must be one number per sample')])
+def test_bad_groups_are_one_sentence(groups, says):
+    with pytest.raises(ValueError, match=f'^{says}'): group_weights([0, 1], groups)
+    with pytest.raises(ValueError, match='^labels must be a non-empty'): group_weights([], [])
+
+@pytest.mark.parametrize('argument,value', [
+    ('variance', np.inf), ('variance', 1e300), ('variance', np.nan), ('temperature', 1e-310),
+    ('reference', 0), ('reference', 1), ('reference', 1.5), ('reference', -5)])
+def test_bad_numbers_name_their_argument(argument, value):
+    with pytest.raises(ValueError, match=f'^{argument} must be'): kde_weights(two, [0, 0], **{argument: value})
+
+def test_a_device_without_float64(monkeypatch):
+    "On such a device (here the CPU, as if it were one) weights are the same in float32"
+    z = F.normalize(clusters(40, 8, .1, 1)).float()
+    y = torch.arange(40)%2
+    before = group_weights(y, y), kde_density(z)
+    monkeypatch.setattr(kde, 'WITHOUT_FLOAT64', {'cpu'})
+    after = group_weights(y, y), kde_density(z)
+    for a, b in zip(before, after, strict=True): assert b.dtype == torch.float32 and b.equal(a.float())
 
 @needs('mnist')
 @pytest.mark.parametrize('conflict', [.01, .05])
