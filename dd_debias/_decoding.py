@@ -412,8 +412,9 @@ def number_labels(
         if values[-1] >= len(names):
             raise ValueError(f'labels: the source has {len(names)} names of classes, and none for {values[-1]}; '
                              'give its images and labels as arrays')
-        values = [names[v] for v in values]
-    return torch.from_numpy(numbers).long(), tuple(printable(v) for v in values)
+    else: names = None
+    classes = tuple(printable(names[v] if names else v) for v in values)
+    return torch.from_numpy(numbers).long(), classes
 
 def split_indices(
     labels:Tensor, # (N,) 0..C-1
@@ -451,8 +452,8 @@ def class_folders(
     if not names: raise ValueError(f'{folder} has no subfolders; put the images of each class in a folder of its own')
     inside = [folder/name/child for name in names for child in visible(os.listdir(folder/name))]
     if inside and all(child.is_dir() for child in inside):
-        raise ValueError(f'{folder} has {names[0]}/ and so on, which hold only folders; give the folder of the classes, '
-                         'with the images of each class right in it, or name its parts train/ and test/')
+        raise ValueError(f'the folders in {folder} ({", ".join(names[:3])}) hold only folders; give a folder of classes, '
+                         'with images right in each of them, or name its parts train/ and test/')
     return tuple(names)
 
 def own_paths(folder:Path)->dict[str, str]:
@@ -653,7 +654,7 @@ def class_names(
     names = getattr(whole, 'classes', None)
     is_renumbered = getattr(whole, 'target_transform', None) is not None
     is_list = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
-    return list(names) if is_list and not is_renumbered else None
+    return list(names) if names and is_list and not is_renumbered else None
 
 def load_labelled(
     source:Any, # array or tensor, or (array, labels); torch or Hugging Face data set, or another sequence of pairs

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from PIL import Image
@@ -101,9 +102,9 @@ def test_arrays_and_tensors():
     with pytest.raises(ValueError, match='size'): decode_image(a, 0)
 
 def test_an_error_without_a_message(monkeypatch):
-    def fail(path): raise MemoryError
+    def fail(path, formats): raise MemoryError
     monkeypatch.setattr(module.Image, 'open', fail)
-    with pytest.raises(ValueError, match='^x.png cannot be read: MemoryError$'): decode_image('x.png')
+    with pytest.raises(ValueError, match='cannot be read: MemoryError$'): decode_image(__file__)
 
 def test_large_jpegs_are_read_reduced(tmp_path):
     smooth = Image.fromarray(noise(6, 8, 3)).resize((640, 480), Image.Resampling.BICUBIC)
@@ -138,15 +139,16 @@ def test_no_readable_file(tmp_path, capsys):
 
 def test_cache_is_used_until_a_file_changes_or_it_is_damaged(tmp_path, monkeypatch):
     paths, cache = sorted(write(tmp_path/'x').rglob('*.png')), tmp_path/'cache'
-    calls, really = [], module.decode_image
-    def counted(path, size):
+    calls, really = [], module.decode
+    def counted(path, size, fit):
         calls.append(path)
-        return really(path, size)
-    monkeypatch.setattr(module, 'decode_image', counted)
+        return really(path, size, fit)
+    monkeypatch.setattr(module, 'decode', counted)
     def read(decoded):
         calls.clear()
         images, _ = read_files(paths, 8, cache=cache)
-        assert len(calls) == decoded and images.equal(torch.stack([really(p, 8) for p in paths]))
+        assert len(calls) == decoded
+        assert images.equal(torch.stack([decode_image(p, 8) for p in paths]))
         return images
     first = read(6)
     first.zero_() # a copy of one's own
@@ -162,11 +164,11 @@ def test_cache_is_used_until_a_file_changes_or_it_is_damaged(tmp_path, monkeypat
 
 def test_skipped_files_are_tried_again(tmp_path, monkeypatch, messages):
     paths = sorted(write(tmp_path/'x').rglob('*.png'))
-    read, really = partial(read_files, paths, 8, cache=tmp_path/'cache', on_skip=messages.append), module.decode_image
-    def denied(path, size):
+    read, really = partial(read_files, paths, 8, cache=tmp_path/'cache', on_skip=messages.append), module.decode
+    def denied(path, size, fit):
         if path == str(paths[2]): raise ValueError('denied')
-        return really(path, size)
-    monkeypatch.setattr(module, 'decode_image', denied)
+        return really(path, size, fit)
+    monkeypatch.setattr(module, 'decode', denied)
     assert read()[1].tolist() == [0, 1, 3, 4, 5] and read()[1].tolist() == [0, 1, 3, 4, 5]
     monkeypatch.undo()
     assert read()[1].tolist() == [*range(6)] and messages == ['skipped 1 of 6 images: denied']*2
@@ -174,10 +176,11 @@ def test_skipped_files_are_tried_again(tmp_path, monkeypatch, messages):
 @pytest.mark.parametrize('error', [KeyboardInterrupt, MemoryError])
 def test_interrupted_decoding_leaves_no_cache(tmp_path, monkeypatch, error):
     paths = sorted(write(tmp_path/'x', 100).rglob('*.png'))
-    def stop(path, size):
+    really = module.decode
+    def stop(path, size, fit):
         if path == str(paths[150]): raise error
-        return decode_image(path, size)
-    monkeypatch.setattr(module, 'decode_image', stop)
+        return really(path, size, fit)
+    monkeypatch.setattr(module, 'decode', stop)
     with pytest.raises(error): read_files(paths, 8, cache=tmp_path/'cache')
     assert left(tmp_path/'cache') == []
 
@@ -196,8 +199,9 @@ def test_folder_of_classes(tmp_path, own, messages):
     for hidden in ('.cache', 'a/.ipynb_checkpoints'): write(folder/hidden, 1)
     Image.new('RGB', (8, 8)).save(folder/'b'/'._000.png')
     data = own(str(folder))
-    assert data.classes == ('a', 'b') and data.labels.tolist() == [0]*4+[1]*4 and data.bias is None and not messages
+    assert data.classes == ('a', 'b') and data.labels.tolist() == [0]*4+[1]*4 and data.bias is None
     assert data.images.equal(torch.stack([chw(noise(8, 8, 3, seed=100*c+i)) for c in (0, 1) for i in range(4)]))
+    assert messages == [f'left out in {folder}: 1 .txt']
 
 def test_folder_with_splits(tmp_path, own):
     for n, part in enumerate(('train', 'val', 'test'), 2): write(tmp_path/'x'/part, n)
@@ -256,16 +260,42 @@ def test_labels(own):
         ([7, 3, 3, 9], [1, 0, 0, 2], ('3', '7', '9')),
         (['b', 'a', 'b', 'b'], [1, 0, 1, 1], ('a', 'b')),
         (torch.tensor([1, 0, 1, 0]), [1, 0, 1, 0], ('0', '1')),
-        ([np.int64(2), torch.tensor(1), 1, 1], [1, 0, 0, 0], ('1', '2')))
+        ([np.int64(2), torch.tensor(1), 1, 1], [1, 0, 0, 0], ('1', '2')),
+        ((c for c in 'abba'), [0, 1, 1, 0], ('a', 'b')),
+        (pandas.Series([3., 5., 3., 3.], index=[9, 8, 7, 6]), [0, 1, 0, 0], ('3', '5')), # whole numbers
+        (pandas.Series(['x', 'y', 'y', 'x'], dtype='category'), [0, 1, 1, 0], ('x', 'y')),
+        (pandas.Series(['None', 'nan', 'nan', 'None']), [0, 1, 1, 0], ('None', 'nan')), # names, and nothing missing
+        ([True, False, True, True], [1, 0, 1, 1], ('False', 'True')))
     for labels, numbers, names in accepted:
         d = own(x, labels)
         assert d.labels.tolist() == numbers and d.classes == names
     rejected = (
         (None, 'labels must be given'),
         ([0, 1], 'same length, got 4 and 2'),
-        ([.5]*4, 'one integer or one name'),
-        ([None]*4, 'one integer or one name'),
-        (np.eye(4, dtype=int), 'one integer or one name'))
+        ([0, 1, .5, 1], 'whole numbers or names, got 0.5 at number 2'),
+        ([0, 1e300, 0, 1], 'whole numbers'),
+        ([0, float('inf'), 0, 1], 'whole numbers'),
+        ([0, 2**70, 0, 1], 'whole numbers'),
+        ([0, 1j, 0, 1], 'whole numbers or names'),
+        ([b'a', b'b', b'a', b'b'], 'whole numbers or names'),
+        ([None]*4, '4 of 4 are missing'),
+        (pandas.Series(['a', None, 'b', 'a']), '1 of 4 are missing, the first at number 1'),
+        (pandas.Series([0, 1, np.nan, 1]), '1 of 4 are missing'),
+        (pandas.Series([0, 1, None, 1], dtype='Int64'), '1 of 4 are missing'),
+        (pandas.Series(['a', None, 'b', 'a'], dtype='category'), 'missing'),
+        (np.array(['a', '', 'b', 'b']), 'missing'),
+        (np.ma.array([0, 1, 0, 1], mask=[0, 0, 0, 1]), 'missing'),
+        (np.eye(4, dtype=int), r'if they are one-hot, give labels.argmax\(1\)'),
+        (np.eye(4, dtype=int)[:, :1], 'one for each image'),
+        (torch.eye(4), 'one-hot'),
+        ([[0], [1, 2], [0], [1]], 'one for each image'),
+        ([0, 'a', 1, 'b'], 'all numbers or all names'),
+        ('abab', 'list of one label'),
+        (dict(a=0, b=1, c=2, d=3), 'list of one label'),
+        ({0, 1, 2, 3}, 'list of one label'),
+        (3, 'list of one label'),
+        (np.array(3), 'a single one'),
+        (torch.tensor(3), 'a single one'))
     for labels, why in rejected:
         with pytest.raises(ValueError, match=why): own(x, labels)
 
