@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import sys
+import unicodedata
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -40,8 +41,8 @@ SPLITS = dict(train=('train', 'training'), valid=('valid', 'val', 'validation'),
 DECODER_VERSION = 1 # raise it when the pixels that `decode_image` returns change, so that old caches are not read
 
 def printable(text:object)->str:
-    "What can be printed: bytes of a name that are not UTF-8, line breaks and the like become escapes"
-    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    "The text, with escapes for bytes of a name that are not UTF-8, and for line breaks and other control characters"
+    return ''.join(repr(c)[1:-1] if unicodedata.category(c) in ('Cc', 'Cs') else c for c in str(text))
 
 def report(message:str, on_skip:Report)->None:
     "Call `on_skip` with the message, or print it, in an encoding that has no such letters too"
@@ -49,7 +50,7 @@ def report(message:str, on_skip:Report)->None:
         on_skip(message)
         return
     encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
-    print(message.encode(encoding, 'backslashreplace').decode(encoding))
+    print(message.encode(encoding, 'backslashreplace').decode_source(encoding))
 
 # One image
 
@@ -185,6 +186,7 @@ def channels_last(
     could_be_last = pixels.shape[-1] in CHANNELS
     # where both fit, torch puts channels first and NumPy puts them last
     if could_be_first and (isinstance(x, Tensor) or not could_be_last): pixels = np.moveaxis(pixels, -3, -1)
+    if 0 in pixels.shape[leading:]: raise ValueError(f'images must have pixels, got shape {tuple(x.shape)}')
     if pixels.shape[-1] not in CHANNELS:
         raise ValueError(f'images must have 1, 3 or 4 channels, got shape {tuple(x.shape)}')
     return to_bytes(pixels)
@@ -199,11 +201,11 @@ def image_from_array(
 
 def failure_reason(error:Exception)->str:
     "Say in one line why an image could not be read"
-    if isinstance(error, UnidentifiedImageError): return 'no format that Pillow knows'
+    if isinstance(error, UnidentifiedImageError): return 'it is no image of a format that is read'
     message = str(getattr(error, 'strerror', None) or error)
     return (message or type(error).__name__).splitlines()[0]
 
-def decode(
+def decode_source(
     source:str|Path|Image.Image|np.ndarray|Tensor, # path, PIL image, (H,W) or (H,W,C) array, (C,H,W) tensor
     size:int, # edge in pixels
     fit:str, # one of FITS
@@ -279,6 +281,7 @@ def load_cache(
     size:int, # edge in pixels
 )->Cached|None: # None if it is missing, or not what it should be
     "Read what `write_cache` wrote"
+    if not (path.is_file() and path.with_suffix('.json').is_file()): return None
     try:
         meta = json.loads(path.with_suffix('.json').read_text())
         skipped = {int(i): str(why) for i, why in meta['skipped'].items()}
@@ -484,7 +487,7 @@ def image_files(
         for name in visible(names):
             path = os.path.join(parent, name)
             suffix = os.path.splitext(name)[1].lower()
-            if not os.path.isfile(path): left_out['not regular files'] += 1
+            if not os.path.isfile(path): left_out['that are no regular files'] += 1
             elif suffix not in suffixes: left_out[suffix or 'without an ending'] += 1
             elif paths.setdefault(os.path.realpath(path), path) != path: left_out['links to what is read elsewhere'] += 1
             else: yield path
@@ -578,7 +581,7 @@ def load_array(
         return torch.from_numpy(np.require(channels_first, requirements=['C', 'W'])) # torch wants it writeable
     images = torch.empty(len(pixels), 3, size, size, dtype=torch.uint8)
     cropped = 0.
-    for i, image in enumerate(pixels): images[i], cropped = decode(image, size, fit)
+    for i, image in enumerate(pixels): images[i], cropped = decode_source(image, size, fit)
     report_cropped(len(pixels)*bool(cropped), cropped, len(pixels), on_skip) # all have the same shape
     return images
 
@@ -606,7 +609,7 @@ def load_hugging_face(
     image_column = find_column(source, 'Image', ('image', 'img'))
     label_column = find_column(source, 'ClassLabel', ('label', 'labels', 'fine_label'))
     def read(i:int)->Decoded|str:
-        try: return decode(source[i][image_column], size, fit)
+        try: return decode_source(source[i][image_column], size, fit)
         except READ_ERRORS as e: return f'source[{i}]: {e}'
     key = (source._fingerprint, image_column)
     images, kept = decode_cached(read, len(source), size, key, fit=fit, cache=cache, on_skip=on_skip)
@@ -636,7 +639,7 @@ def load_pairs(
         except Exception as e: raise ValueError(f'source[{i}] cannot be had: {type(e).__name__}: {e}') from e
         if not isinstance(item, (tuple, list)) or len(item) < 2:
             raise ValueError(f'source[{i}] must be a pair (image, label), got {type(item).__name__}')
-        try: images[len(labels)], cropped = decode(item[0], size, fit)
+        try: images[len(labels)], cropped = decode_source(item[0], size, fit)
         except READ_ERRORS as e:
             skipped.append(f'source[{i}]: {e}')
             continue

@@ -25,8 +25,8 @@ from dd_debias._decoding import (
     check_fit,
     check_labels,
     check_size,
-    decode,
     decode_cached,
+    decode_source,
     file_stamp,
     load_folder,
     load_labelled,
@@ -44,7 +44,7 @@ def decode_image(
     "Read an image as RGB bytes: upright, made square, resized. Raises ValueError if it cannot be read"
     check_size(size)
     check_fit(fit)
-    image, _ = decode(source, size, fit)
+    image, _ = decode_source(source, size, fit)
     return image
 
 # %% ../nbs/04_image_folder.ipynb #c969f0ca
@@ -61,7 +61,7 @@ def read_files(
     check_fit(fit)
     files = absolute_paths(paths)
     def read(i:int)->Decoded|str:
-        try: return decode(files[i], size, fit)
+        try: return decode_source(files[i], size, fit)
         except READ_ERRORS as e: return str(e)
     key = [file_stamp(f) for f in files]
     workers = min(16, os.cpu_count() or 1)

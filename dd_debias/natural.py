@@ -60,6 +60,7 @@ def _load_rows(
             raise ValueError(f'{path}: label and bias must be 0 or 1, got {label} and {b}; unpack the set again')
     paths, labels, bias = zip(*rows, strict=True)
     images, kept = read_files(paths, size, cache=data_root(root)/'decoded')
+    if not len(kept): raise ValueError(f'{paths[0]} and the others cannot be read; unpack the set again')
     return BiasedDataset(images, torch.tensor(labels)[kept], torch.tensor(bias)[kept], classes)
 
 # %% ../nbs/07_natural.ipynb #08b7471d
@@ -79,6 +80,7 @@ def _bar_folder(folder, size, root):
     files = sorted(f for f in folder.rglob('*') if _action(f) in ACTIONS)
     if not files: raise ValueError(f'{folder} has no file named like climbing_12.jpg; unpack BAR again')
     images, kept = read_files(files, size, cache=data_root(root)/'decoded')
+    if not len(kept): raise ValueError(f'{files[0]} and the others cannot be read; unpack the set again')
     labels = torch.tensor([ACTIONS.index(_action(f)) for f in files])
     return BiasedDataset(images, labels[kept], classes=ACTIONS)
 
@@ -138,6 +140,7 @@ def celeba(
     with _reading(attributes): values, names = _read_list(attributes)
     with _reading(partition): split_numbers, _ = _read_list(partition)
     if label == attribute: raise ValueError(f'attribute must be another one than label, got {label!r} for both')
+    if not names: raise ValueError(f'{attributes} has no names of attributes; unpack the set again')
     for n in (label, attribute):
         if n not in names: raise ValueError(f'{n!r} is no attribute of CelebA; choose one of {", ".join(names)}')
     with _reading(attributes):

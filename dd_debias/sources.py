@@ -93,9 +93,9 @@ def load_labelled_npz(
     images = arrays[f'{split}_images']
     labels = arrays[f'{split}_labels']
     again = 'delete it and run again'
-    if images.dtype != np.uint8 or images.shape != (len(labels), *shape) or not images.size:
+    if images.dtype != np.uint8 or images.shape != (labels.size, *shape) or not images.size:
         raise ValueError(f'{path} must hold {split} images of 8 bits and shape {shape}, one for each of its '
-                         f'{len(labels):,} labels, got {images.dtype} of shape {images.shape}; {again}')
+                         f'{labels.size:,} labels, got {images.dtype} of shape {images.shape}; {again}')
     if labels.ndim != 1 or labels.dtype.kind not in 'iu' or labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f'{path} must hold {split} labels that are integers in 0..{classes-1}, '
                          f'got {labels.dtype} of shape {labels.shape}; {again}')

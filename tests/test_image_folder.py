@@ -139,11 +139,11 @@ def test_no_readable_file(tmp_path, capsys):
 
 def test_cache_is_used_until_a_file_changes_or_it_is_damaged(tmp_path, monkeypatch):
     paths, cache = sorted(write(tmp_path/'x').rglob('*.png')), tmp_path/'cache'
-    calls, really = [], module.decode
+    calls, really = [], module.decode_source
     def counted(path, size, fit):
         calls.append(path)
         return really(path, size, fit)
-    monkeypatch.setattr(module, 'decode', counted)
+    monkeypatch.setattr(module, 'decode_source', counted)
     def read(decoded):
         calls.clear()
         images, _ = read_files(paths, 8, cache=cache)
@@ -164,11 +164,11 @@ def test_cache_is_used_until_a_file_changes_or_it_is_damaged(tmp_path, monkeypat
 
 def test_skipped_files_are_tried_again(tmp_path, monkeypatch, messages):
     paths = sorted(write(tmp_path/'x').rglob('*.png'))
-    read, really = partial(read_files, paths, 8, cache=tmp_path/'cache', on_skip=messages.append), module.decode
+    read, really = partial(read_files, paths, 8, cache=tmp_path/'cache', on_skip=messages.append), module.decode_source
     def denied(path, size, fit):
         if path == str(paths[2]): raise ValueError('denied')
         return really(path, size, fit)
-    monkeypatch.setattr(module, 'decode', denied)
+    monkeypatch.setattr(module, 'decode_source', denied)
     assert read()[1].tolist() == [0, 1, 3, 4, 5] and read()[1].tolist() == [0, 1, 3, 4, 5]
     monkeypatch.undo()
     assert read()[1].tolist() == [*range(6)] and messages == ['skipped 1 of 6 images: denied']*2
@@ -176,11 +176,11 @@ def test_skipped_files_are_tried_again(tmp_path, monkeypatch, messages):
 @pytest.mark.parametrize('error', [KeyboardInterrupt, MemoryError])
 def test_interrupted_decoding_leaves_no_cache(tmp_path, monkeypatch, error):
     paths = sorted(write(tmp_path/'x', 100).rglob('*.png'))
-    really = module.decode
+    really = module.decode_source
     def stop(path, size, fit):
         if path == str(paths[150]): raise error
         return really(path, size, fit)
-    monkeypatch.setattr(module, 'decode', stop)
+    monkeypatch.setattr(module, 'decode_source', stop)
     with pytest.raises(error): read_files(paths, 8, cache=tmp_path/'cache')
     assert left(tmp_path/'cache') == []
 
