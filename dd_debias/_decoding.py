@@ -46,11 +46,10 @@ def printable(text:object)->str:
 
 def report(message:str, on_skip:Report)->None:
     "Call `on_skip` with the message, or print it, in an encoding that has no such letters too"
-    if on_skip:
-        on_skip(message)
-        return
+    text = printable(message)
     encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
-    print(message.encode(encoding, 'backslashreplace').decode_source(encoding))
+    if on_skip: on_skip(text)
+    else: print(text.encode(encoding, 'backslashreplace').decode(encoding))
 
 # One image
 
@@ -509,7 +508,7 @@ def load_classes(
         numbers += [c]*len(found)
     if left_out:
         kinds = ', '.join(f'{n:,} {kind}' for kind, n in left_out.most_common(8))
-        report(printable(f'left out in {folder}: {kinds}'), on_skip)
+        report(f'left out in {folder}: {kinds}', on_skip)
     images, kept = read(files)
     labels = torch.tensor(numbers, dtype=torch.long)[kept]
     empty = set(range(len(classes)))-set(labels.tolist())
