@@ -61,7 +61,8 @@ CODE = b"{'descr': __import__('os').system('touch executed'), }".ljust(117)+b'\n
 
 @pytest.mark.parametrize('data', [
     header((10**13, 28, 28))+b'pixels', header((2**63, 2**63)), header((-1, 28)), header((5,), '|O')+b'pickle',
-    header((8,)), npy(np.array([{}])), npy(np.zeros(3))+b'more', b'\x93NUMPY\x09\0', b'\x93NUMPY\x01\0v\0'+CODE, b'', b'hello'])
+    header((8,)), npy(np.array([{}])), npy(np.zeros(3))+b'more', b'\x93NUMPY\x09\0', b'\x93NUMPY\x01\0v\0'+CODE,
+    b'', b'hello'])
 def test_hostile_headers(tmp_path, monkeypatch, data):
     "One sentence, without taking the memory that they ask for and without executing anything"
     monkeypatch.chdir(tmp_path)
