@@ -452,8 +452,11 @@ def class_folders(
     if not folder.is_dir(): raise ValueError(f'{folder} is not a folder')
     names = visible(p.name for p in folder.iterdir() if p.is_dir())
     if not names: raise ValueError(f'{folder} has no subfolders; put the images of each class in a folder of its own')
-    inside = [folder/name/child for name in names for child in visible(os.listdir(folder/name))]
-    if inside and all(child.is_dir() for child in inside):
+    is_nested = False
+    for child in (child for name in names for child in (folder/name).iterdir() if visible([child.name])):
+        is_nested = child.is_dir()
+        if not is_nested: break
+    if is_nested:
         raise ValueError(f'the folders in {folder} ({", ".join(names[:3])}) hold only folders; give a folder of classes, '
                          'with images right in each of them, or name its parts train/ and test/')
     return tuple(names)
