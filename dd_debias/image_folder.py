@@ -20,14 +20,14 @@ from torch import Tensor
 
 from dd_debias._decoding import (
     READ_ERRORS,
+    Decoded,
+    absolute_paths,
+    check_fit,
     check_labels,
     check_size,
-    crop_and_resize,
     decode_cached,
-    decode_file,
-    failure_reason,
+    decode_source,
     file_stamp,
-    image_from_array,
     load_folder,
     load_labelled,
     number_labels,
@@ -39,35 +39,33 @@ from .dataset import BiasedDataset
 def decode_image(
     source:str|Path|Image.Image|np.ndarray|Tensor, # path, PIL image, (H,W) or (H,W,C) array, (C,H,W) tensor
     size:int=32, # edge in pixels
+    fit:str='crop', # 'crop' to the central square, 'pad' with black bars, or 'squash'
 )->Tensor: # (3,size,size) uint8
-    "Read an image as RGB bytes: upright, cropped to a central square, resized. Raises ValueError if it cannot be read"
+    "Read an image as RGB bytes: upright, made square, resized. Raises ValueError if it cannot be read"
     check_size(size)
-    try:
-        if isinstance(source, (str, Path)): return decode_file(source, size)
-        if isinstance(source, (np.ndarray, Tensor)): source = image_from_array(source)
-        if isinstance(source, Image.Image): return crop_and_resize(source, size)
-    except Exception as e: # Pillow raises errors of many types for a damaged file
-        name = source if isinstance(source, (str, Path)) else 'the image'
-        raise ValueError(f'{name} cannot be read: {failure_reason(e)}') from e
-    raise ValueError(f'source must be a path, a PIL image, an array or a tensor, got {type(source).__name__}')
+    check_fit(fit)
+    image, _ = decode_source(source, size, fit)
+    return image
 
 # %% ../nbs/04_image_folder.ipynb #c969f0ca
 def read_files(
     paths:Iterable[str|Path], # of images
     size:int=32, # edge in pixels
     *,
+    fit:str='crop', # as for `decode_image`
     cache:str|Path|None=None, # folder for the decoded images; None: decoded/ in `data_root()`
-    on_skip:Callable[[str], object]|None=None, # called with one message that names the unreadable files; None: print
+    on_skip:Callable[[str], object]|None=None, # called with each message on what was skipped or cropped; None: print
 )->tuple[Tensor, Tensor]: # images (M,3,size,size) uint8, mapped from disk; (M,) indices of the paths that could be read
     "Decode image files, or find them decoded. Files that cannot be read are left out"
     check_size(size)
-    files = [os.path.abspath(p) for p in paths]
-    def read(i:int)->Tensor|str:
-        try: return decode_image(files[i], size)
+    check_fit(fit)
+    files = absolute_paths(paths)
+    def read(i:int)->Decoded|str:
+        try: return decode_source(files[i], size, fit)
         except READ_ERRORS as e: return str(e)
     key = [file_stamp(f) for f in files]
     workers = min(16, os.cpu_count() or 1)
-    return decode_cached(read, len(files), size, key, cache=cache, on_skip=on_skip, workers=workers)
+    return decode_cached(read, len(files), size, key, fit=fit, cache=cache, on_skip=on_skip, workers=workers)
 
 # %% ../nbs/04_image_folder.ipynb #9d042e27
 def load_images(
@@ -76,23 +74,25 @@ def load_images(
     *,
     split:str='all', # 'train' or 'test', or 'valid' where the folder has it
     size:int=32, # edge in pixels
+    fit:str='crop', # to make images square: 'crop' to the central square, 'pad' with black bars, or 'squash'
     held_out:float=.2, # share of each class that is 'test', where the folder does not say
     seed:int=0, # of that split
     cache:str|None=None, # folder for the decoded images; None: decoded/ in `data_root()`
-    on_skip:Callable[[str], object]|None=None, # called with one message that names the unreadable images; None: print
+    on_skip:Callable[[str], object]|None=None, # called with each message on what was skipped or cropped; None: print
 )->BiasedDataset: # images of 3xsizexsize; an array of grey images of that size stays grey
     "Read images of your own; their bias is unknown. Raises ValueError for what is no set of images with labels"
     if split not in ('all', 'train', 'valid', 'test'):
         raise ValueError(f"split must be 'all', 'train', 'valid' or 'test', got {split!r}")
     if not 0 < held_out < 1: raise ValueError(f'held_out must be between 0 and 1, got {held_out}')
     check_size(size)
+    check_fit(fit)
     if isinstance(source, (str, Path)):
+        if not str(source): raise ValueError('source must be a folder, got an empty name')
         check_labels(source, labels)
-        read = partial(read_files, size=size, cache=cache, on_skip=on_skip)
-        images, numbers, classes, split = load_folder(Path(source).expanduser(), split, read)
+        read = partial(read_files, size=size, fit=fit, cache=cache, on_skip=on_skip)
+        images, numbers, classes, split = load_folder(Path(os.path.expanduser(source)), split, read, on_skip)
     else:
-        decode = partial(decode_image, size=size)
-        images, labels, names = load_labelled(source, labels, size, decode, cache=cache, on_skip=on_skip)
+        images, labels, names = load_labelled(source, labels, size, fit, cache=cache, on_skip=on_skip)
         if not len(images): raise ValueError('source has no image that can be read')
         numbers, classes = number_labels(labels, names)
     if split == 'valid': raise ValueError("split: there is 'valid' only in a folder that holds valid/")

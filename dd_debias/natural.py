@@ -10,14 +10,16 @@ __all__ = ['ACTIONS', 'bar', 'waterbirds', 'celeba', 'bffhq']
 # %% ../nbs/07_natural.ipynb #86c16497
 import csv
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .dataset import BiasedDataset
 from .image_folder import read_files
-from .sources import data_root, load_npz
+from .sources import data_root, load_labelled_npz
 
 # %% ../nbs/07_natural.ipynb #3997845f
 _SPLIT_NUMBERS = dict(train='0', valid='1', test='2') # in the lists of Waterbirds and CelebA
@@ -31,6 +33,13 @@ def _find_path(root, *candidates, get):
     raise FileNotFoundError(f'{folder/candidates[0]} is not there; get it from {get} '
                             'and set root or DD_DEBIAS_DATA to the folder that holds it')
 
+@contextmanager
+def _reading(path):
+    "Whatever a damaged list of images raises becomes a ValueError that names the list"
+    try: yield path
+    except (ValueError, LookupError, TypeError, csv.Error) as e:
+        raise ValueError(f'{path} is damaged or not the list it should be ({e}); unpack the set again') from e
+
 def _check_split(split):
     if split not in ('train', 'valid', 'test'):
         raise ValueError(f"split must be 'train', 'valid' or 'test', got {split!r}")
@@ -43,8 +52,15 @@ def _load_rows(
 )->BiasedDataset: # without the images that cannot be read
     "Read a list of images. Raises ValueError if it is empty"
     if not rows: raise ValueError('no image is listed for this split; unpack the set again')
+    folder = data_root(root)
+    for path, label, b in rows:
+        if not path.is_relative_to(folder) or '..' in path.relative_to(folder).parts:
+            raise ValueError(f'{path} is listed, but lies outside of {folder}; unpack the set again')
+        if label not in (0, 1) or b not in (0, 1):
+            raise ValueError(f'{path}: label and bias must be 0 or 1, got {label} and {b}; unpack the set again')
     paths, labels, bias = zip(*rows, strict=True)
     images, kept = read_files(paths, size, cache=data_root(root)/'decoded')
+    if not len(kept): raise ValueError(f'{paths[0]} and the others cannot be read; unpack the set again')
     return BiasedDataset(images, torch.tensor(labels)[kept], torch.tensor(bias)[kept], classes)
 
 # %% ../nbs/07_natural.ipynb #08b7471d
@@ -54,17 +70,17 @@ def _action(path): # of a file such as climbing_12.jpg
     return path.stem.rpartition('_')[0]
 
 def _bar_npz(path, split, size):
-    arrays = load_npz(path, [f'{split}_images', f'{split}_labels'])
-    images = torch.from_numpy(arrays[f'{split}_images']).permute(0, 3, 1, 2).contiguous() # (N,3,64,64)
-    labels = torch.from_numpy(arrays[f'{split}_labels'])
+    pixels, labels = load_labelled_npz(path, split, (64, 64, 3), len(ACTIONS))
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous() # (N,3,64,64)
     if size != images.shape[-1]:
         images = F.interpolate(images.float(), size=size, mode='bilinear', antialias=True).round().to(torch.uint8)
-    return BiasedDataset(images, labels, classes=ACTIONS)
+    return BiasedDataset(images, torch.from_numpy(labels.astype(np.int64)), classes=ACTIONS)
 
 def _bar_folder(folder, size, root):
     files = sorted(f for f in folder.rglob('*') if _action(f) in ACTIONS)
     if not files: raise ValueError(f'{folder} has no file named like climbing_12.jpg; unpack BAR again')
     images, kept = read_files(files, size, cache=data_root(root)/'decoded')
+    if not len(kept): raise ValueError(f'{files[0]} and the others cannot be read; unpack the set again')
     labels = torch.tensor([ACTIONS.index(_action(f)) for f in files])
     return BiasedDataset(images, labels[kept], classes=ACTIONS)
 
@@ -91,15 +107,15 @@ def waterbirds(
     _check_split(split)
     folder = _find_path(root, 'waterbird_complete95_forest2water2',
                         get='nlp.stanford.edu/data/dro/waterbird_complete95_forest2water2.tar.gz')
-    with open(folder/'metadata.csv', newline='') as f:
+    with _reading(folder/'metadata.csv') as path, open(path, newline='', encoding='utf-8') as f:
         listed = [row for row in csv.DictReader(f) if row['split'] == _SPLIT_NUMBERS[split]]
-    rows = [(folder/row['img_filename'], int(row['y']), int(row['place'])) for row in listed]
+        rows = [(folder/row['img_filename'], int(row['y']), int(row['place'])) for row in listed]
     return _load_rows(rows, size, ('landbird', 'waterbird'), root)
 
 # %% ../nbs/07_natural.ipynb #15ae8b70
 def _read_list(path):
     "One of CelebA's lists, .txt or .csv: file name -> words, and the names of the columns if the list has them"
-    rows = [line.replace(',', ' ').split() for line in path.read_text().splitlines()]
+    rows = [line.replace(',', ' ').split() for line in path.read_text(encoding='utf-8').splitlines()]
     values = {row[0]: row[1:] for row in rows if row and row[0].endswith('.jpg')}
     header = next((row for row in rows if len(row) > 10), [])
     return values, [name for name in header if name != 'image_id']
@@ -121,14 +137,16 @@ def celeba(
     folder = _find_path(root, 'celeba/img_align_celeba', get=get)
     attributes = _find_path(root, 'celeba/list_attr_celeba.txt', 'celeba/list_attr_celeba.csv', get=get)
     partition = _find_path(root, 'celeba/list_eval_partition.txt', 'celeba/list_eval_partition.csv', get=get)
-    values, names = _read_list(attributes)
-    split_numbers, _ = _read_list(partition)
+    with _reading(attributes): values, names = _read_list(attributes)
+    with _reading(partition): split_numbers, _ = _read_list(partition)
+    if label == attribute: raise ValueError(f'attribute must be another one than label, got {label!r} for both')
+    if not names: raise ValueError(f'{attributes} has no names of attributes; unpack the set again')
     for n in (label, attribute):
         if n not in names: raise ValueError(f'{n!r} is no attribute of CelebA; choose one of {", ".join(names)}')
-    labels = {f: int(words[names.index(label)] == '1') for f, words in values.items()}
-    has_attribute = {f: int(words[names.index(attribute)] == '1') for f, words in values.items()}
-
-    train = [f for f in values if split_numbers[f] == [_SPLIT_NUMBERS['train']]]
+    with _reading(attributes):
+        labels = {f: int(words[names.index(label)] == '1') for f, words in values.items()}
+        has_attribute = {f: int(words[names.index(attribute)] == '1') for f, words in values.items()}
+    with _reading(partition): train = [f for f in values if split_numbers[f] == [_SPLIT_NUMBERS['train']]]
     rate_with = _attribute_rate([f for f in train if labels[f]], has_attribute)
     rate_without = _attribute_rate([f for f in train if not labels[f]], has_attribute)
     flip = rate_with < rate_without # the attribute is rarer where the label is given: aligned is to lack it
@@ -150,7 +168,9 @@ def bffhq(
     folder = _find_path(root, f'bffhq/{percent if split == "train" else split}', get=get)
     rows = []
     for path in sorted(folder.rglob('*_*_*.*')): # named <number>_<age>_<gender>.png
-        if not path.is_file(): continue
         age, gender = path.stem.split('_')[-2:]
+        if not path.is_file(): continue
+        if not {age, gender} <= {'0', '1'}:
+            raise ValueError(f'{path.name} in {path.parent} must be named <number>_<age>_<gender>, each 0 or 1')
         rows.append((path, int(age), int(gender)))
     return _load_rows(rows, size, ('young', 'old'), root)

@@ -1,16 +1,26 @@
 "Users' own images: modes and orientations, the cache, every kind of source, error messages"
+import hashlib
+import io
+import json
 import os
+import subprocess
+import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from dd_debias import image_folder as module
-from dd_debias.config import to_config
+from dd_debias._decoding import cache_path, known_formats
+from dd_debias.config import complete, to_config
 from dd_debias.coresets import distill_random
 from dd_debias.evaluate import evaluate
 from dd_debias.image_folder import decode_image, load_images, read_files
@@ -101,9 +111,9 @@ def test_arrays_and_tensors():
     with pytest.raises(ValueError, match='size'): decode_image(a, 0)
 
 def test_an_error_without_a_message(monkeypatch):
-    def fail(path): raise MemoryError
+    def fail(path, formats): raise MemoryError
     monkeypatch.setattr(module.Image, 'open', fail)
-    with pytest.raises(ValueError, match='^x.png cannot be read: MemoryError$'): decode_image('x.png')
+    with pytest.raises(ValueError, match='cannot be read: MemoryError$'): decode_image(__file__)
 
 def test_large_jpegs_are_read_reduced(tmp_path):
     smooth = Image.fromarray(noise(6, 8, 3)).resize((640, 480), Image.Resampling.BICUBIC)
@@ -138,15 +148,16 @@ def test_no_readable_file(tmp_path, capsys):
 
 def test_cache_is_used_until_a_file_changes_or_it_is_damaged(tmp_path, monkeypatch):
     paths, cache = sorted(write(tmp_path/'x').rglob('*.png')), tmp_path/'cache'
-    calls, really = [], module.decode_image
-    def counted(path, size):
+    calls, really = [], module.decode_source
+    def counted(path, size, fit):
         calls.append(path)
-        return really(path, size)
-    monkeypatch.setattr(module, 'decode_image', counted)
+        return really(path, size, fit)
+    monkeypatch.setattr(module, 'decode_source', counted)
     def read(decoded):
         calls.clear()
         images, _ = read_files(paths, 8, cache=cache)
-        assert len(calls) == decoded and images.equal(torch.stack([really(p, 8) for p in paths]))
+        assert len(calls) == decoded
+        assert images.equal(torch.stack([decode_image(p, 8) for p in paths]))
         return images
     first = read(6)
     first.zero_() # a copy of one's own
@@ -162,11 +173,11 @@ def test_cache_is_used_until_a_file_changes_or_it_is_damaged(tmp_path, monkeypat
 
 def test_skipped_files_are_tried_again(tmp_path, monkeypatch, messages):
     paths = sorted(write(tmp_path/'x').rglob('*.png'))
-    read, really = partial(read_files, paths, 8, cache=tmp_path/'cache', on_skip=messages.append), module.decode_image
-    def denied(path, size):
+    read, really = partial(read_files, paths, 8, cache=tmp_path/'cache', on_skip=messages.append), module.decode_source
+    def denied(path, size, fit):
         if path == str(paths[2]): raise ValueError('denied')
-        return really(path, size)
-    monkeypatch.setattr(module, 'decode_image', denied)
+        return really(path, size, fit)
+    monkeypatch.setattr(module, 'decode_source', denied)
     assert read()[1].tolist() == [0, 1, 3, 4, 5] and read()[1].tolist() == [0, 1, 3, 4, 5]
     monkeypatch.undo()
     assert read()[1].tolist() == [*range(6)] and messages == ['skipped 1 of 6 images: denied']*2
@@ -174,10 +185,11 @@ def test_skipped_files_are_tried_again(tmp_path, monkeypatch, messages):
 @pytest.mark.parametrize('error', [KeyboardInterrupt, MemoryError])
 def test_interrupted_decoding_leaves_no_cache(tmp_path, monkeypatch, error):
     paths = sorted(write(tmp_path/'x', 100).rglob('*.png'))
-    def stop(path, size):
+    really = module.decode_source
+    def stop(path, size, fit):
         if path == str(paths[150]): raise error
-        return decode_image(path, size)
-    monkeypatch.setattr(module, 'decode_image', stop)
+        return really(path, size, fit)
+    monkeypatch.setattr(module, 'decode_source', stop)
     with pytest.raises(error): read_files(paths, 8, cache=tmp_path/'cache')
     assert left(tmp_path/'cache') == []
 
@@ -196,8 +208,9 @@ def test_folder_of_classes(tmp_path, own, messages):
     for hidden in ('.cache', 'a/.ipynb_checkpoints'): write(folder/hidden, 1)
     Image.new('RGB', (8, 8)).save(folder/'b'/'._000.png')
     data = own(str(folder))
-    assert data.classes == ('a', 'b') and data.labels.tolist() == [0]*4+[1]*4 and data.bias is None and not messages
+    assert data.classes == ('a', 'b') and data.labels.tolist() == [0]*4+[1]*4 and data.bias is None
     assert data.images.equal(torch.stack([chw(noise(8, 8, 3, seed=100*c+i)) for c in (0, 1) for i in range(4)]))
+    assert messages == [f'left out in {folder}: 1 .txt']
 
 def test_folder_with_splits(tmp_path, own):
     for n, part in enumerate(('train', 'val', 'test'), 2): write(tmp_path/'x'/part, n)
@@ -219,6 +232,233 @@ def test_bad_folders_are_reported(tmp_path, own):
     (folder/'c').mkdir()
     (folder/'c'/'x.png').write_bytes(b'')
     with pytest.raises(ValueError, match='c has no readable image; add some'): own(folder)
+
+# what else is in folders
+
+@pytest.mark.parametrize('train,test', [
+    ('Train', 'Test'), ('TRAIN', 'TEST'), ('Training', 'Testing'), ('train', 'validation'), ('training', 'VALID'),
+    ('Train', 'Val')])
+def test_parts_by_any_usual_name(tmp_path, own, train, test):
+    write(tmp_path/'x'/train, 2)
+    write(tmp_path/'x'/test, 3)
+    parts = [own(tmp_path/'x', split=split) for split in ('train', 'test', 'all')]
+    assert [len(part) for part in parts] == [4, 6, 10] and {part.classes for part in parts} == {('a', 'b')}
+
+@pytest.mark.parametrize('parts,why', [
+    (['train'], 'lacks the part to train or to test on'),
+    (['test', 'val'], 'lacks the part to train'),
+    (['train', 'Train', 'test'], 'which mean the same'),
+    (['fold1', 'fold2'], 'hold only folders'),
+    (['data/train', 'data/test'], 'hold only folders')])
+def test_folders_of_folders_are_no_classes(tmp_path, own, parts, why):
+    for part in parts: write(tmp_path/'x'/part, 2)
+    with pytest.raises(ValueError, match=why): own(tmp_path/'x')
+
+def test_a_class_may_be_called_train(tmp_path, own):
+    assert own(write(tmp_path/'x', 2, ['bus', 'train'])).classes == ('bus', 'train')
+
+@pytest.mark.parametrize('source', ['', '~nobody/x', 'a\0b', __file__])
+def test_no_folder(own, source):
+    with pytest.raises(ValueError, match='not a folder|must be a folder'): own(source)
+
+@pytest.mark.parametrize('junk', ['__MACOSX', '.git', '@eaDir', 'lost+found', '__pycache__'])
+def test_folders_of_systems_are_no_classes(tmp_path, own, junk):
+    folder = write(tmp_path/'x', 2)
+    (folder/junk).mkdir()
+    write(folder/'a'/junk, 1)
+    assert len(own(folder)) == 4 and own(folder).classes == ('a', 'b')
+
+def test_other_files_are_counted(tmp_path, own, messages):
+    folder = write(tmp_path/'x', 2)
+    for name in ('1.heic', '2.HEIC', '3.eps', '4'): (folder/'a'/name).write_bytes(b'1')
+    os.mkfifo(folder/'a'/'5.png')
+    (folder/'b'/'6.png').symlink_to('nowhere')
+    assert len(own(folder)) == 4
+    assert messages == [f'left out in {folder}: 2 .heic, 2 that are no regular files, 1 .eps, 1 without an ending']
+
+LINKS = { # what a link in class a leads to -> numbers of images of a and b, which have two each
+    '.': [2, 2], '..': [2, 2], '../..': [2, 2], '/': [2, 2], '../b': [2, 2], '../../elsewhere': [5, 2], 'loop': [2, 2]}
+
+@pytest.mark.parametrize('target', LINKS)
+def test_links_are_followed_once(tmp_path, own, target):
+    folder = write(tmp_path/'x', 2)
+    write(tmp_path/'elsewhere', 3, ['deep'])
+    (tmp_path/'elsewhere'/'back').symlink_to(folder)
+    for name in ('loop', 'loop2'): (folder/'a'/name).symlink_to(target)
+    assert own(folder).labels.bincount().tolist() == LINKS[target]
+
+def test_linked_files_and_classes(tmp_path, own):
+    folder = write(tmp_path/'x', 2)
+    plain = own(folder)
+    (folder/'a'/'00.png').symlink_to('../b/000.png') # the image is of the class in which it lies
+    (folder/'b'/'zz.png').symlink_to('000.png')
+    assert own(folder).images.equal(plain.images) and own(folder).labels.equal(plain.labels)
+    (folder/'.store').mkdir() # as git-annex does
+    os.rename(folder/'a'/'000.png', folder/'.store'/'key.png')
+    (folder/'a'/'000.png').symlink_to('../.store/key.png')
+    assert own(folder).images.equal(plain.images)
+    (folder/'c').symlink_to(write(tmp_path/'elsewhere', 3, ['deep'])/'deep')
+    assert own(folder).labels.bincount().tolist() == [2, 2, 3]
+    (folder/'d').symlink_to('a')
+    with pytest.raises(ValueError, match='d has no readable image'): own(folder)
+
+def test_linked_parts(tmp_path, own):
+    write(tmp_path/'x'/'train', 2)
+    write(tmp_path/'x'/'test', 3)
+    (tmp_path/'x'/'val').symlink_to('test')
+    (tmp_path/'x'/'train'/'a'/'more').symlink_to('../../test/a') # no test image is trained on
+    assert [len(own(tmp_path/'x', split=split)) for split in ('train', 'valid', 'test', 'all')] == [4, 6, 6, 10]
+
+PLACES = st.sampled_from(['a', 'b', 'a/deep', '../elsewhere'])
+TARGETS = st.sampled_from(['a', 'b', 'a/deep', '.', '..', '../elsewhere', 'a/l0', 'b/l1', 'b/000.png'])
+
+@given(st.lists(st.tuples(PLACES, TARGETS), max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_no_links_change_what_is_read(links):
+    "But for the three images elsewhere, which may be found once, in one class"
+    with tempfile.TemporaryDirectory() as d:
+        folder = write(Path(d, 'x'), 2)
+        write(folder/'a', 1, ['deep'])
+        write(Path(d), 3, ['elsewhere'])
+        for i, (place, target) in enumerate(links): (folder/place/f'l{i}').symlink_to(folder/target)
+        data = load_images(folder, size=8, cache=Path(d, 'cache'), on_skip=str)
+        counts = data.labels.bincount().tolist()
+        assert counts in ([3, 2], [6, 2], [3, 5])
+
+@pytest.mark.parametrize('make', [os.mkfifo, os.mkdir, partial(os.symlink, '/dev/zero')])
+def test_only_regular_files_are_opened(tmp_path, make):
+    make(tmp_path/'x.png')
+    with pytest.raises(ValueError, match='no regular file'): decode_image(tmp_path/'x.png')
+    assert not len(read_files([tmp_path/'x.png'], 8, cache=tmp_path/'cache')[1])
+
+@pytest.mark.parametrize('name', ['x.eps', 'x.ps', 'x.png', 'x.jpg', 'x'])
+def test_nothing_is_executed(tmp_path, own, monkeypatch, name):
+    program = tmp_path/'bin'/'gs' # in place of Ghostscript, which Pillow would call
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\ntouch {tmp_path}/executed\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', str(program.parent), prepend=os.pathsep)
+    folder = write(tmp_path/'x', 2)
+    (folder/'a'/name).write_text('%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n')
+    with pytest.raises(ValueError, match='no image of a format'): decode_image(folder/'a'/name)
+    assert len(own(folder)) == 4 and not (tmp_path/'executed').exists()
+
+def test_formats_are_read_by_pillow_itself():
+    from PIL import Image as pillow
+    pillow.init()
+    assert {'PNG', 'JPEG', 'WEBP', 'TIFF'} <= set(known_formats()) <= set(pillow.OPEN)
+    assert not set(known_formats()) & {'EPS', 'WMF', 'PDF', 'GRIB', 'BUFR', 'HDF5', 'FPX', 'MIC'}
+
+def test_decompression_bombs_are_refused(tmp_path):
+    (tmp_path/'x.png').write_bytes(b'P6\n20000 20000\n255\n')
+    with pytest.raises(ValueError, match='exceeds limit'): decode_image(tmp_path/'x.png')
+
+@pytest.mark.filterwarnings('ignore') # Pillow's own
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'JPEG2000', 'TGA'])
+def test_damaged_images_end_in_a_sentence(tmp_path, kind):
+    Image.fromarray(noise(16, 16, 3)).save(tmp_path/'whole', kind)
+    whole = (tmp_path/'whole').read_bytes()
+    generator = np.random.default_rng(0)
+    for _ in range(30):
+        damaged = bytearray(whole[:generator.integers(1, len(whole)+1)])
+        for i in generator.integers(0, len(damaged), 3): damaged[i] = generator.integers(256)
+        (tmp_path/'x').write_bytes(damaged)
+        try: assert decode_image(tmp_path/'x', 8).shape == (3, 8, 8)
+        except ValueError as e: assert 'cannot be read: ' in str(e) and '\n' not in str(e)
+
+def test_names_of_any_bytes(tmp_path, own, capsys, messages):
+    folder = write(tmp_path/'x', 2, ['猫', os.fsdecode(b'caf\xe9'), 'a\nb\x1b[31m'])
+    (folder/'猫'/os.fsdecode(b'\xff.png')).write_bytes(b'')
+    data = own(folder)
+    assert data.classes == ('a\\nb\\x1b[31m', 'caf\\udce9', '猫') and len(data) == 6
+    json.dumps(data.classes).encode()
+    load_images(folder, size=8, cache=tmp_path/'cache')
+    assert '\\udcff.png' in capsys.readouterr().out and '\n' not in messages[0]
+
+def test_names_that_the_terminal_lacks(tmp_path):
+    folder = write(tmp_path/'x', 2, ['a', '猫'])
+    (folder/'a'/'坏.png').write_bytes(b'')
+    code = '; '.join([
+        'import sys', 'from dd_debias.image_folder import load_images',
+        'print(len(load_images(sys.argv[1], size=8, cache=sys.argv[2])))'])
+    ascii_only = dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0', PYTHONIOENCODING='ascii', COLUMNS='wide')
+    command = [sys.executable, '-c', code, folder, tmp_path/'cache']
+    done = subprocess.run(command, env=os.environ|ascii_only, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith('4\n') and 'skipped 1 of 5' in done.stdout, done.stderr
+
+# images that are not square
+
+def test_fit():
+    wide = noise(8, 16, 3)
+    im = Image.fromarray(wide)
+    assert decode_image(im, 8).equal(chw(wide[:, 4:12])) and decode_image(im, 8, 'crop').equal(decode_image(im, 8))
+    assert decode_image(im, 8, 'squash').equal(chw(im.resize((8, 8), Image.Resampling.LANCZOS)))
+    padded = decode_image(im, 16, 'pad')
+    assert padded[:, 4:12].equal(chw(wide)) and not padded[:, :4].any() and not padded[:, 12:].any()
+    turned = decode_image(im.transpose(Image.Transpose.ROTATE_90), 16, 'pad')
+    assert turned.equal(padded.rot90(1, (1, 2)))
+    for shape in ((1, 300, 3), (300, 1, 3)): # one line
+        for fit in ('crop', 'pad', 'squash'): assert decode_image(np.full(shape, 9, np.uint8), 8, fit).max() == 9
+    for fit in ('crop', 'pad', 'squash'): assert decode_image(wide[:, :8], 8, fit).equal(chw(wide[:, :8]))
+    for wrong in ('Crop', '', None, 0, []):
+        with pytest.raises(ValueError, match="fit must be 'crop', 'pad' or 'squash'"): decode_image(im, 8, wrong)
+
+def test_fit_of_every_source(tmp_path, own, messages):
+    wide = noise(4, 8, 16, 3)
+    for i, x in enumerate(wide):
+        path = tmp_path/'x'/'ab'[i%2]/f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x).save(path)
+    order = [0, 2, 1, 3] # by class
+    pairs = [(wide[i], i%2) for i in order]
+    for fit in ('crop', 'pad', 'squash'):
+        expected = torch.stack([decode_image(wide[i], 8, fit) for i in order])
+        for again in range(2): # decoded, and from the cache
+            assert own(tmp_path/'x', fit=fit).images.equal(expected), again
+        assert own(wide[order], [0, 0, 1, 1], fit=fit).images.equal(expected)
+        assert own(pairs, fit=fit).images.equal(expected)
+    said = 'cropped 4 of 4 images to their central square, which leaves out 50.0% of each on average'
+    assert len(messages) == 4 and all(message.startswith(said) for message in messages)
+
+def test_fit_leaves_old_caches_and_records_valid(tmp_path):
+    key = [('x.png', 5, 7)]
+    old = hashlib.blake2b(repr((1, 8, key)).encode(), digest_size=12).hexdigest()
+    assert cache_path(key, 8, 'crop', tmp_path).stem == old != cache_path(key, 8, 'pad', tmp_path).stem
+    config = to_config(partial(load_images, source='x', size=8))
+    assert complete({name: value for name, value in config.items() if name != 'fit'}) == config
+    paths = sorted(write(tmp_path/'x').rglob('*.png'))
+    images, _ = read_files(paths, 8, cache=tmp_path/'cache')
+    meta, = (tmp_path/'cache').glob('*.json')
+    meta.write_text('{"skipped": {}}') # as it was before
+    assert read_files(paths, 8, cache=tmp_path/'cache')[0].equal(images) and meta.read_text() == '{"skipped": {}}'
+
+# caches that somebody else wrote
+
+HEADER = b"{'descr': '|u1', 'fortran_order': False, 'shape': (10000000000000, 3, 8, 8), }".ljust(117)+b'\n'
+
+@pytest.mark.parametrize('text', [
+    b'[]', b'7', b'['*100000, b'{}', b'{"skipped":[1]}', b'{"skipped":{"x":"y"}}', b'{"skipped":{"99":"y"}}', b'\xff',
+    b'', b'{"skipped":{},"cropped":"x"}', b'{"skipped":{"0":"y"}}'])
+def test_a_damaged_list_of_a_cache(tmp_path, text): damage(tmp_path, '*.json', text)
+
+@pytest.mark.parametrize('array', [
+    np.zeros((3, 3, 8, 8), np.uint8), np.zeros((6, 3, 8, 8)), np.full((6, 3, 8, 8), 'a'), np.array([{}]),
+    b'\x93NUMPY\x01\0v\0'+HEADER, b'', b'PK\3\4'])
+def test_a_damaged_array_of_a_cache(tmp_path, array):
+    if isinstance(array, np.ndarray):
+        file = io.BytesIO()
+        np.save(file, array, allow_pickle=True)
+        array = file.getvalue()
+    damage(tmp_path, '*.npy', array)
+
+def damage(folder, pattern, data):
+    images = load_images(write(folder/'x'), size=8, cache=folder/'cache').images.clone()
+    file, = (folder/'cache').glob(pattern)
+    file.write_bytes(data)
+    assert load_images(folder/'x', size=8, cache=folder/'cache').images.equal(images)
+    file.unlink()
+    os.mkfifo(file)
+    assert load_images(folder/'x', size=8, cache=folder/'cache').images.equal(images)
 
 # splits
 
@@ -256,18 +496,78 @@ def test_labels(own):
         ([7, 3, 3, 9], [1, 0, 0, 2], ('3', '7', '9')),
         (['b', 'a', 'b', 'b'], [1, 0, 1, 1], ('a', 'b')),
         (torch.tensor([1, 0, 1, 0]), [1, 0, 1, 0], ('0', '1')),
-        ([np.int64(2), torch.tensor(1), 1, 1], [1, 0, 0, 0], ('1', '2')))
+        ([np.int64(2), torch.tensor(1), 1, 1], [1, 0, 0, 0], ('1', '2')),
+        ((c for c in 'abba'), [0, 1, 1, 0], ('a', 'b')),
+        (pandas.Series([3., 5., 3., 3.], index=[9, 8, 7, 6]), [0, 1, 0, 0], ('3', '5')), # whole numbers
+        (pandas.Series(['x', 'y', 'y', 'x'], dtype='category'), [0, 1, 1, 0], ('x', 'y')),
+        (pandas.Series(['None', 'nan', 'nan', 'None']), [0, 1, 1, 0], ('None', 'nan')), # names, and nothing missing
+        ([True, False, True, True], [1, 0, 1, 1], ('False', 'True')))
     for labels, numbers, names in accepted:
         d = own(x, labels)
         assert d.labels.tolist() == numbers and d.classes == names
     rejected = (
         (None, 'labels must be given'),
         ([0, 1], 'same length, got 4 and 2'),
-        ([.5]*4, 'one integer or one name'),
-        ([None]*4, 'one integer or one name'),
-        (np.eye(4, dtype=int), 'one integer or one name'))
+        ([0, 1, .5, 1], 'whole numbers or names, got 0.5 at number 2'),
+        ([0, 1e300, 0, 1], 'whole numbers'),
+        ([0, float('inf'), 0, 1], 'whole numbers'),
+        ([0, 2**70, 0, 1], 'whole numbers'),
+        ([0, 1j, 0, 1], 'whole numbers or names'),
+        ([b'a', b'b', b'a', b'b'], 'whole numbers or names'),
+        ([None]*4, '4 of 4 are missing'),
+        (pandas.Series(['a', None, 'b', 'a']), '1 of 4 are missing, the first at number 1'),
+        (pandas.Series([0, 1, np.nan, 1]), '1 of 4 are missing'),
+        (pandas.Series([0, 1, None, 1], dtype='Int64'), '1 of 4 are missing'),
+        (pandas.Series(['a', None, 'b', 'a'], dtype='category'), 'missing'),
+        (np.array(['a', '', 'b', 'b']), 'missing'),
+        (np.ma.array([0, 1, 0, 1], mask=[0, 0, 0, 1]), 'missing'),
+        (np.eye(4, dtype=int), r'if they are one-hot, give labels.argmax\(1\)'),
+        (np.eye(4, dtype=int)[:, :1], 'one for each image'),
+        (torch.eye(4), 'one-hot'),
+        ([[0], [1, 2], [0], [1]], 'one for each image'),
+        ([0, 'a', 1, 'b'], 'all numbers or all names'),
+        ('abab', 'list of one label'),
+        (dict(a=0, b=1, c=2, d=3), 'list of one label'),
+        ({0, 1, 2, 3}, 'list of one label'),
+        (3, 'list of one label'),
+        (np.array(3), 'a single one'),
+        (torch.tensor(3), 'a single one'))
     for labels, why in rejected:
         with pytest.raises(ValueError, match=why): own(x, labels)
+
+LABELS = {0: '0', 7.: '7', -3: '-3', 'a': 'a', '7': '7'} # accepted -> name of its class
+REFUSED = ['', None, float('nan'), .5, b'a', [0], 1j, 2**70]
+
+@given(st.lists(st.sampled_from([*LABELS, *REFUSED]), min_size=3, max_size=3))
+@settings(max_examples=200, deadline=None)
+def test_any_labels_are_kept_or_refused(labels):
+    refused = any(label in REFUSED for label in labels)
+    mixed = len({isinstance(label, str) for label in labels}) == 2
+    try: data = load_images(noise(3, 8, 8), labels, size=8)
+    except ValueError as e: assert str(e).startswith('labels') and (refused or mixed)
+    else:
+        assert not refused and not mixed
+        assert [data.classes[c] for c in data.labels] == [LABELS[label] for label in labels]
+
+def test_arrays_without_pixel_values(own):
+    a = noise(4, 8, 8, 3)
+    wrong = (
+        a*1., a/127.5-1, a*1j, a.astype(object), np.full((4, 8, 8), 'a'), a.astype('M8[s]'), np.full((4, 8, 8), np.nan),
+        a.astype(int)-300, torch.rand(4, 8, 8).to_sparse(), torch.zeros(4, 3, 8, 8, device='meta'), np.array(3),
+        torch.tensor(3), np.zeros(4), a[:, :0], a[..., :2], np.zeros((4, 1, 3, 8, 8)))
+    for x in wrong:
+        with pytest.raises(ValueError, match='^(pixels|images|an image) '): own(x, [0, 1, 0, 1])
+    assert own(torch.from_numpy(a/255).bfloat16().permute(0, 3, 1, 2), [0, 1, 0, 1]).images.shape == (4, 3, 8, 8)
+
+def test_bytes_in_sixteen_bits_are_refused(tmp_path, own):
+    grey = noise(4, 8, 8)
+    dark = grey.astype(np.uint16)
+    with pytest.raises(ValueError, match='which would be black; store them as 8-bit'): own(dark, [0, 1, 0, 1])
+    for dtype, suffix in ((np.uint16, 'png'), (np.int32, 'tiff')):
+        Image.fromarray(grey[0].astype(dtype)).save(tmp_path/f'x.{suffix}')
+        with pytest.raises(ValueError, match='which would be black'): decode_image(tmp_path/f'x.{suffix}', 8)
+    assert own(grey.astype(np.uint16)*257, [0, 1, 0, 1]).images.equal(torch.from_numpy(grey)[:, None])
+    assert not own(np.zeros((4, 8, 8), np.uint16), [0, 1, 0, 1]).images.any()
 
 class Pairs(Dataset):
     def __init__(self, items): self.items = items
@@ -293,6 +593,27 @@ def test_torch_datasets(own, messages):
         (iter(items), 'with a length'))
     for wrong, why in rejected:
         with pytest.raises(ValueError, match=why): own(wrong)
+
+def test_class_names_of_torchvision(tmp_path, own):
+    from torchvision.datasets import ImageFolder
+    folder = ImageFolder(write(tmp_path/'x', 2, ['cat', 'dog']))
+    assert own(folder).classes == own(Subset(folder, [0, 3])).classes == ('cat', 'dog')
+    renumbered = ImageFolder(tmp_path/'x', target_transform=lambda c: c+5)
+    assert own(renumbered).classes == ('5', '6')
+    pairs = Pairs([(x, c) for x, c in zip(noise(3, 8, 8, 3), [0, 1, 2], strict=True)])
+    pairs.classes = ['cat', 'dog']
+    with pytest.raises(ValueError, match='2 names of classes, and none for 2'): own(pairs)
+
+def test_faults_of_a_data_set_are_named(own):
+    item = (noise(8, 8, 3), 'x')
+    for error in (KeyError('k'), RuntimeError('r'), IndexError()):
+        why = rf'source\[1\] cannot be had: {type(error).__name__}'
+        with pytest.raises(ValueError, match=why): own(Pairs([item, error]))
+    for error in (EOFError(), Image.DecompressionBombError()): assert len(own(Pairs([item, error]))) == 1
+
+@pytest.mark.parametrize('paths', ['x.png', Path('x.png'), None, 5, [5], [None]])
+def test_no_list_of_paths(paths):
+    with pytest.raises(ValueError, match='paths must be a list of paths'): read_files(paths)
 
 class ClassLabel:
     def __init__(self, names): self.names = names
