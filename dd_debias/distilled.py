@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from .augment import operations
 from .pixels import standardize, to_uint8
 from .plots import figure_to_png, show_images
 from .runtime import derive_seed, load_tensors, save_tensors, seeded, to_plain
@@ -30,27 +31,34 @@ from .sampling import check_ipc, draw_by_weight
 
 # %% ../nbs/30_distilled.ipynb #d5396c38
 def _check_factor(factor:Any, size:int)->None:
-    if not isinstance(factor, int) or factor < 1 or size % factor:
+    if type(factor) is not int or factor < 1 or size % factor: # True is an int too
         raise ValueError('factor must be a positive number that divides the size of the images, '
                          f'{size}, got {factor!r}')
 
 def _kind(value:Any)->str: # for messages
     return f'{value.dtype} of shape {tuple(value.shape)}' if isinstance(value, Tensor) else type(value).__name__
 
+def _to_tensor(value:Any)->Any:
+    "A NumPy array of numbers as a tensor, in this machine's byte order; anything else as it is"
+    numbers = isinstance(value, np.ndarray) and value.dtype.kind in 'iuf' and value.dtype.itemsize <= 8
+    return torch.from_numpy(value.astype(value.dtype.newbyteorder('='))) if numbers else value
+
 def _finite(name:str, value:Any, ndim:int, shape:str)->Tensor: # float32
     "A tensor of finite numbers. Raises ValueError for anything else"
-    if isinstance(value, np.ndarray): value = torch.from_numpy(value)
-    if not isinstance(value, Tensor) or value.ndim != ndim or not value.numel() or not value.is_floating_point():
+    value = _to_tensor(value)
+    is_plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+    if not is_plain or value.ndim != ndim or not value.numel() or not value.is_floating_point():
         raise ValueError(f'{name} must be a float tensor of shape {shape}, got {_kind(value)}')
     value = value.detach().float()
-    if not value.isfinite().all(): raise ValueError(f'{name} must be finite; lower the learning rates that made it')
+    if not value.isfinite().all(): raise ValueError(f'{name} must hold finite numbers only; lower the learning rate')
     return value
 
 def _equal_classes(labels:Any, n:int)->Tensor: # (N,) int64
     "Labels of `n` images. Raises ValueError unless all classes among them have the same number"
-    if isinstance(labels, (np.ndarray, list)): labels = torch.as_tensor(labels)
-    whole = isinstance(labels, Tensor) and not labels.is_floating_point() and not labels.is_complex()
-    if not whole or labels.dtype == torch.bool or labels.shape != (n,) or labels.min() < 0:
+    labels = _to_tensor(labels)
+    integers = (torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, torch.int64)
+    whole = isinstance(labels, Tensor) and labels.dtype in integers and labels.device.type != 'meta'
+    if not whole or labels.shape != (n,) or labels.long().min() < 0:
         raise ValueError(f'labels must be {n} whole numbers from 0, one for each image, got {_kind(labels)}')
     labels = labels.long()
     counts = labels.unique(return_counts=True)[1].tolist()
@@ -58,7 +66,7 @@ def _equal_classes(labels:Any, n:int)->Tensor: # (N,) int64
         raise ValueError(f'labels: each class must have the same number of images, got {counts}; drop some')
     return labels
 
-# %% ../nbs/30_distilled.ipynb #6db9607b
+# %% ../nbs/30_distilled.ipynb #121766dc
 @dataclass(frozen=True, repr=False)
 class Distilled:
     """A synthetic set. Its images are floats on the scale of pixels; a distiller may move them outside [0,1].
@@ -83,12 +91,13 @@ class Distilled:
         if (stats['std'] <= 0).any(): raise ValueError('std must be positive; a channel of a single colour has std 1')
         devices = {t.device for t in (images, labels, *stats.values())}
         if len(devices) > 1: raise ValueError('images, labels, mean and std must be on one device; move them with .to')
-        if not isinstance(self.augment, str): raise ValueError(f"augment must be a string, got {self.augment!r}")
+        if not isinstance(self.augment, str): raise ValueError(f'augment must be a string, got {self.augment!r}')
+        operations(self.augment) # raises where it names none
         if not isinstance(self.config, dict): raise ValueError(f'config must be a dict, got {self.config!r}')
         factor, lr = to_plain(self.factor), to_plain(self.lr)
         _check_factor(factor, math.gcd(h, w))
-        rate = lr is None or isinstance(lr, (int, float)) and math.isfinite(lr) and lr > 0
-        if not rate: raise ValueError(f'lr must be a positive number or None, got {lr!r}')
+        is_rate = type(lr) in (int, float) and 0 < lr < math.inf
+        if not is_rate and lr is not None: raise ValueError(f'lr must be a positive number or None, got {lr!r}')
         if (labels.diff() < 0).any():
             order = labels.argsort(stable=True) # (N,)
             images, labels = images[order], labels[order]

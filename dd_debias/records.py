@@ -73,7 +73,7 @@ def append_line(
     except OSError as e: raise OSError(f'cannot write {path}: {e.strerror}; free some space') from e
     finally: os.close(fd)
 
-# %% ../nbs/51_records.ipynb #e87bb741
+# %% ../nbs/51_records.ipynb #ab6a4f3d
 def read_lines(
     path:str|Path, # *.jsonl
 )->list[tuple[str, dict]]: # for each whole line, where it is, and what it says
@@ -136,14 +136,19 @@ def upgrade(
     if 'seconds' in new: new['seconds'] = {COLUMNS.get(phase, phase): s for phase, s in new['seconds'].items()}
     return new
 
+def _as_run(record:dict)->dict: # the same in today's words
+    "Raises ValueError for what is neither the record nor the configuration of a run"
+    try:
+        run = upgrade(record)
+        plain = all(isinstance(run[part], dict | None) for part in PARTS)
+        if plain and identity(run): return run
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError): pass
+    raise ValueError('it says nothing of a run')
+
 def read_json(path:Path)->dict:
     "A record or a configuration from a file of its own. Raises ValueError if it is damaged"
-    try:
-        config = upgrade(json.loads(path.read_bytes()))
-        identity(config) # else it is of no run
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
-        raise ValueError(f'{path} is damaged ({type(e).__name__}: {e}); delete it') from e
-    return config
+    try: return _as_run(json.loads(path.read_bytes()))
+    except (ValueError, RecursionError) as e: raise ValueError(f'{path} is damaged ({e}); delete it') from e
 
 # %% ../nbs/51_records.ipynb #8d7ee97b
 def _names(d:pd.DataFrame, column:str, prefix:str='', missing:str='')->pd.Series:
@@ -172,13 +177,10 @@ def read_records(
         files += sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
     runs = []
     for where, record in [line for file in files for line in read_lines(file)]:
-        if 'accuracy' not in record: continue # other measurements may lie in the same folder
-        try:
-            run = upgrade(record)
-            run |= {part: complete(run[part]) for part in PARTS}
-            runs.append(run | dict(identity=identity(run)))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            warnings.warn(f'{where} is no record of a run and left out; delete it', stacklevel=2)
+        if not isinstance(record.get('accuracy'), dict): continue # other measurements may lie in the same folder
+        try: run = _as_run(record)
+        except ValueError: warnings.warn(f'{where} is no record of a run and left out; delete it', stacklevel=2)
+        else: runs.append(run | {part: complete(run[part]) for part in PARTS} | dict(identity=identity(run)))
     d = pd.json_normalize(runs)
     if d.empty: return d
     d.insert(0, 'dataset', _names(d, 'data.function'))

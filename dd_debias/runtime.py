@@ -50,7 +50,7 @@ def derive_seed(
     digest = hashlib.blake2b(use.encode(), digest_size=6).digest()
     return int.from_bytes(digest, 'big')
 
-# %% ../nbs/10_runtime.ipynb #98dcea17
+# %% ../nbs/10_runtime.ipynb #570f4c4a
 @contextmanager
 def torch_defaults()->Iterator[None]:
     "Run a block with gradients and float32, also within `torch.no_grad` or `torch.inference_mode`"
@@ -170,7 +170,7 @@ def load_tensors(
     only_meta:bool=False, # leave the tensors where they are
 )->tuple[dict[str, Tensor], dict]: # tensors, meta
     "What `save_tensors` wrote. Raises FileNotFoundError if there is nothing, ValueError if it is damaged or foreign"
-    if not Path(path).is_file(): raise FileNotFoundError(f'{path} does not exist')
+    if not Path(path).is_file(): raise FileNotFoundError(f'{path} does not exist, or is no file')
     try:
         with safe_open(path, 'pt') as f:
             names = [] if only_meta else f.keys()
