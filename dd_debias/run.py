@@ -143,6 +143,7 @@ def run_lock(folder:Path)->Iterator[None]:
                 (folder/'.lock').unlink()
                 for p in made: p.rmdir()
 
+# %% ../nbs/52_run.ipynb #b8fe6c68
 def _begin_run(
     folder:Path,
     config:dict, # from `run_config`
@@ -207,6 +208,7 @@ def check_belongs(file:Path, config:dict)->None:
     part = _differs(file, config)
     if part: raise ValueError(f'{file} was made by a run with another {part}; delete it and run again')
 
+# %% ../nbs/52_run.ipynb #00c24928
 def read_weights(file:Path, config:dict, n:int)->Tensor: # (n,)
     "The weights of a run. Raises ValueError if they are damaged or of another run"
     check_belongs(file, config)
