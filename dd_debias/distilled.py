@@ -9,34 +9,100 @@ __all__ = ['Distilled', 'unpack_canvas', 'pack_canvas', 'init_images', 'at_rest'
            'export', 'check_distiller']
 
 # %% ../nbs/30_distilled.ipynb #2051926e
+import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from .augment import operations
 from .pixels import standardize, to_uint8
 from .plots import figure_to_png, show_images
-from .runtime import atomic_write, derive_seed, load_tensors, save_tensors, seeded
+from .runtime import derive_seed, load_tensors, save_tensors, seeded, to_plain
 from .sampling import check_ipc, draw_by_weight
 
 # %% ../nbs/30_distilled.ipynb #d5396c38
+def _check_factor(factor:Any, size:int)->None:
+    if type(factor) is not int or factor < 1 or size % factor: # True is an int too
+        raise ValueError('factor must be a positive number that divides the size of the images, '
+                         f'{size}, got {factor!r}')
+
+def _kind(value:Any)->str: # for messages
+    return f'{value.dtype} of shape {tuple(value.shape)}' if isinstance(value, Tensor) else type(value).__name__
+
+def _to_tensor(value:Any)->Any:
+    "A NumPy array of numbers as a tensor, in this machine's byte order; anything else as it is"
+    numbers = isinstance(value, np.ndarray) and value.dtype.kind in 'iuf' and value.dtype.itemsize <= 8
+    return torch.from_numpy(value.astype(value.dtype.newbyteorder('='))) if numbers else value
+
+def _finite(name:str, value:Any, ndim:int, shape:str)->Tensor: # float32
+    "A tensor of finite numbers. Raises ValueError for anything else"
+    value = _to_tensor(value)
+    is_plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+    if not is_plain or value.ndim != ndim or not value.numel() or not value.is_floating_point():
+        raise ValueError(f'{name} must be a float tensor of shape {shape}, got {_kind(value)}')
+    value = value.detach().float()
+    if not value.isfinite().all(): raise ValueError(f'{name} must hold finite numbers only; lower the learning rate')
+    return value
+
+def _equal_classes(labels:Any, n:int)->Tensor: # (N,) int64
+    "Labels of `n` images. Raises ValueError unless all classes among them have the same number"
+    labels = _to_tensor(labels)
+    integers = (torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.int16, torch.int32, torch.int64)
+    whole = isinstance(labels, Tensor) and labels.dtype in integers and labels.device.type != 'meta'
+    if not whole or labels.shape != (n,) or labels.long().min() < 0:
+        raise ValueError(f'labels must be {n} whole numbers from 0, one for each image, got {_kind(labels)}')
+    labels = labels.long()
+    counts = labels.unique(return_counts=True)[1].tolist()
+    if len(set(counts)) > 1:
+        raise ValueError(f'labels: each class must have the same number of images, got {counts}; drop some')
+    return labels
+
+# %% ../nbs/30_distilled.ipynb #121766dc
 @dataclass(frozen=True, repr=False)
 class Distilled:
-    "A synthetic set. Its images are floats on the scale of pixels; a distiller may move them outside [0,1]"
+    """A synthetic set. Its images are floats on the scale of pixels; a distiller may move them outside [0,1].
+    Raises ValueError for what is no such set; images that are not sorted by class are sorted"""
     images:Tensor # (N,C,H,W) float32
     labels:Tensor # (N,) int64, sorted, the same number for each class
     mean:Tensor # (C,) to standardise with, as the distiller did
-    std:Tensor # (C,)
+    std:Tensor # (C,) positive
     augment:str='color_crop_cutout_scale_rotate' # the augmentation it was made with, and should be trained with
     config:dict[str, Any]=field(default_factory=dict) # how it was made: plain numbers, strings, lists and dicts
     lr:float|None=None # the learning rate to train with, where the distiller learnt one
     factor:int=1 # each image is a canvas of factor x factor small ones, which training sees enlarged
+
+    def __post_init__(self):
+        images = _finite('images', self.images, 4, '(N,C,H,W)')
+        n, channels, h, w = images.shape
+        labels = _equal_classes(self.labels, n)
+        stats = {name: _finite(name, getattr(self, name), 1, '(C,)') for name in ('mean', 'std')}
+        for name, value in stats.items():
+            if len(value) != channels: raise ValueError(f'{name} must have {channels} numbers, one for each channel of '
+                                                        f'the images, got {len(value)}')
+        if (stats['std'] <= 0).any(): raise ValueError('std must be positive; a channel of a single colour has std 1')
+        devices = {t.device for t in (images, labels, *stats.values())}
+        if len(devices) > 1: raise ValueError('images, labels, mean and std must be on one device; move them with .to')
+        if not isinstance(self.augment, str): raise ValueError(f'augment must be a string, got {self.augment!r}')
+        operations(self.augment) # raises where it names none
+        if not isinstance(self.config, dict): raise ValueError(f'config must be a dict, got {self.config!r}')
+        factor, lr = to_plain(self.factor), to_plain(self.lr)
+        _check_factor(factor, math.gcd(h, w))
+        is_rate = type(lr) in (int, float) and 0 < lr < math.inf
+        if not is_rate and lr is not None: raise ValueError(f'lr must be a positive number or None, got {lr!r}')
+        if (labels.diff() < 0).any():
+            order = labels.argsort(stable=True) # (N,)
+            images, labels = images[order], labels[order]
+        checked = dict(images=images, labels=labels, **stats, config=to_plain(self.config), lr=lr, factor=factor)
+        for name, value in checked.items(): object.__setattr__(self, name, value) # a frozen record is set this way
 
     @property
     def training(self)->dict[str, Any]:
@@ -50,7 +116,7 @@ class Distilled:
         return unpack_canvas(self.images, self.factor), self.labels.repeat_interleave(self.factor**2)
 
     @property
-    def ipc(self)->int: return len(self.labels)//(int(self.labels.max())+1)
+    def ipc(self)->int: return len(self.labels)//len(self.labels.unique())
     def __len__(self)->int: return len(self.labels)
     def to(self, device:str|torch.device)->'Distilled':
         "The same set on another device"
@@ -110,9 +176,7 @@ def init_images(
     if init not in ('weighted', 'uniform', 'noise'):
         raise ValueError(f"init must be 'weighted', 'uniform' or 'noise', got {init!r}")
     size = images.shape[2]
-    if not isinstance(factor, int) or factor < 1 or size % factor:
-        raise ValueError('factor must be a positive number that divides the size of the images, '
-                         f'{size}, got {factor!r}')
+    _check_factor(factor, size)
     if init == 'noise':
         classes = int(labels.max())+1
         with seeded(derive_seed(seed, 'noise')): noise = torch.randn(classes*ipc, *images.shape[1:])
@@ -173,7 +237,9 @@ def load(
     if set(tensors) != {'images', 'labels', 'mean', 'std'}:
         raise ValueError(f'{path} holds {", ".join(sorted(tensors))}, not a synthetic set; make it again')
     if 'parts' in meta: meta['factor'] = meta.pop('parts') # as version 0.1 called it
-    return Distilled(tensors['images'], tensors['labels'], tensors['mean'], tensors['std'], **meta)
+    saved:dict[str, Any] = {name: meta[name] for name in ('augment', 'config', 'lr', 'factor') if name in meta}
+    try: return Distilled(**(tensors | saved))
+    except ValueError as e: raise ValueError(f'{path} holds no synthetic set: {e}') from e
 
 # %% ../nbs/30_distilled.ipynb #04497c41
 def export(
@@ -181,18 +247,24 @@ def export(
     folder:str|Path, # for images/<class>/<number>.png (8 bits, clipped) and tensors.safetensors (standardised, exact)
 )->str: # what was written
     "Write a synthetic set as image files and as tensors. Raises ValueError if the folder has images already"
-    image_folder = Path(folder)/'images'
-    tensor_file = Path(folder)/'tensors.safetensors'
+    folder = Path(folder)
+    image_folder = folder/'images'
+    tensor_file = folder/'tensors.safetensors'
     if image_folder.exists(): raise ValueError(f'folder: {image_folder} is there already; choose another folder')
     images, labels = syn.xy
+    tensors = dict(images=standardize(images, (syn.mean, syn.std)), labels=labels)
+    meta = dict(mean=syn.mean, std=syn.std, augment=syn.augment, config=syn.config, lr=syn.lr)
+    save_tensors(tensor_file, tensors, meta)
     per_class = syn.ipc*syn.factor**2
     digits = len(str(int(labels.max()))) # so that the folders sort as the classes do
-    for i, (pixels, label) in enumerate(zip(to_uint8(images.cpu()), labels.tolist(), strict=True)):
-        path = image_folder/f'{label:0{digits}}'/f'{i%per_class:03}.png'
-        with atomic_write(path) as file: to_pil_image(pixels).save(file)
-    tensors = dict(images=standardize(images, (syn.mean, syn.std)), labels=labels)
-    meta = dict(mean=syn.mean.tolist(), std=syn.std.tolist(), augment=syn.augment, config=syn.config, lr=syn.lr)
-    save_tensors(tensor_file, tensors, meta)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix='.images-') as unfinished:
+            for i, (pixels, label) in enumerate(zip(to_uint8(images.cpu()), labels.tolist(), strict=True)):
+                file = Path(unfinished, 'images', f'{label:0{digits}}', f'{i%per_class:03}.png')
+                file.parent.mkdir(parents=True, exist_ok=True)
+                to_pil_image(pixels).save(file)
+            Path(unfinished, 'images').rename(image_folder) # all of them or none
+    except OSError as e: raise OSError(f'cannot write {image_folder}: {e}; free some space') from e
     return f'{len(labels)} images in {image_folder}, tensors in {tensor_file}'
 
 # %% ../nbs/30_distilled.ipynb #b31848d7

@@ -8,12 +8,15 @@ Docs: https://dd-debias.github.io/dd-debias/parallel.html.md"""
 __all__ = ['distill_shared']
 
 # %% ../nbs/35_parallel.ipynb #05333a76
+import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
+from threading import Thread
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +24,7 @@ from torch import Tensor
 from .dataset import class_counts
 from .distilled import Distilled
 from .dm import distill_dm
-from .runtime import check_device
+from .runtime import Checkpoint, accepted_kwargs, check_device
 
 # %% ../nbs/35_parallel.ipynb #bb97cd2a
 def _to_device(data:Sequence[Tensor|None], device:str)->list[Tensor|None]:
@@ -33,10 +36,23 @@ def _distill_shard(
     device:str,
     shard:tuple[int, int],
     threads:int|None, # of PyTorch; None: as many as it takes by itself
+    checkpoint:Checkpoint|None, # of this shard
 )->Distilled: # on the CPU
     "What one process does"
     if threads: torch.set_num_threads(threads)
-    return distill(*_to_device(data, device), shard=shard).to('cpu')
+    offered:dict[str, Any] = dict(shard=shard)
+    if checkpoint is not None: offered |= dict(on_step=checkpoint, resume_from=checkpoint.state())
+    taken = accepted_kwargs(distill, *offered)
+    return distill(*_to_device(data, device), **{name: offered[name] for name in taken}).to('cpu')
+
+def _end_with_parent()->None:
+    "End this process as soon as the one that started it has ended, even if that was killed"
+    def watch(parent):
+        parent.join()
+        os._exit(1)
+
+    parent = multiprocessing.parent_process()
+    if parent is not None: Thread(target=watch, args=(parent,), daemon=True).start()
 
 def _run_all(executor:Executor, calls:list[tuple])->list[Distilled]:
     "The results of `_distill_shard` for several tuples of arguments, at the same time"
@@ -57,6 +73,7 @@ def distill_shared(
     distill:Callable=distill_dm, # a distiller that takes `shard`, or a partial of one
     devices:Sequence[str]=(), # such as ('cuda:0', 'cuda:1'), a process for each; (): all GPUs, or where the images are
     executor:Executor|None=None, # runs the processes, perhaps a cluster's; None: processes of this machine
+    checkpoint:Checkpoint|None=None, # each shard keeps one of its own beside it, and goes on from it
 )->Distilled: # on the device of the images
     """Share the classes out over devices.
     Raises ValueError if a device cannot be used, or a process cannot import what it is to run"""
@@ -64,17 +81,26 @@ def distill_shared(
     devices = list(devices) or gpus or [str(images.device)]
     if executor is None:
         for device in devices: check_device(device)
+    if len(devices) > 1 and not accepted_kwargs(distill, 'shard'):
+        name = getattr(distill, 'func', distill).__name__
+        raise ValueError(f'devices: {name} cannot share its classes, since it takes no shard; give one device')
     distill = partial(distill, ipc=ipc, seed=seed)
     data = (images, labels, weights)
     n = min(len(devices), len(class_counts(labels)))
-    if n == 1: return distill(*_to_device(data, devices[0])).to(images.device)
+    def of_shard(i): # its checkpoint
+        if checkpoint is None: return None
+        path = checkpoint.path.with_stem(f'{checkpoint.path.stem}-{i}of{n}')
+        return Checkpoint(path, checkpoint.config | dict(shard=[i, n]), every=checkpoint.every)
+
+    if n == 1: return _distill_shard(distill, data, devices[0], (0, 1), None, of_shard(0)).to(images.device)
 
     threads = max(1, (os.cpu_count() or 1)//n) if set(devices) == {'cpu'} else None
     shared = _to_device(data, 'cpu') # all processes map the same memory
-    calls = [(distill, shared, device, (i, n), threads) for i, device in enumerate(devices[:n])]
+    calls = [(distill, shared, device, (i, n), threads, of_shard(i)) for i, device in enumerate(devices[:n])]
     if executor is not None: shards = _run_all(executor, calls)
     else:
-        with ProcessPoolExecutor(n, torch.multiprocessing.get_context('spawn')) as pool: shards = _run_all(pool, calls)
+        spawn = torch.multiprocessing.get_context('spawn')
+        with ProcessPoolExecutor(n, spawn, initializer=_end_with_parent) as pool: shards = _run_all(pool, calls)
     images_syn = torch.cat([shard.images for shard in shards])
     labels_syn = torch.cat([shard.labels for shard in shards])
     order = labels_syn.argsort(stable=True)

@@ -1,19 +1,26 @@
 "Every distiller on every kind of set, and files of distilled sets"
+import json
+import os
 import resource
+import struct
+import subprocess
+import sys
+import time
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from common import any_set, few, left, some_set
 
 from dd_debias.coresets import distill_random
-from dd_debias.distilled import export, load, save
+from dd_debias.distilled import Distilled, export, load, save
 from dd_debias.dm import distill_dm, kernel_distance
 from dd_debias.dsa import distill_dsa
 from dd_debias.image_folder import load_images
 from dd_debias.mtt import distill_mtt, expert_trajectories
 from dd_debias.nets import ConvNet
-from dd_debias.runtime import Checkpoint, atomic_write
+from dd_debias.runtime import Checkpoint, atomic_write, load_tensors, save_tensors
 
 DISTILLERS = {
     'dm': partial(distill_dm, steps=2, batch=9),
@@ -62,3 +69,95 @@ def test_full_disk_leaves_no_partial_file(tmp_path):
             f.write_bytes(b'0'*5000)
     finally: resource.setrlimit(resource.RLIMIT_FSIZE, soft)
     assert not left(tmp_path)
+
+X, Y, ZEROS, ONES = torch.rand(4, 3, 8, 8), torch.tensor([0, 0, 1, 1]), torch.zeros(3), torch.ones(3)
+NO_SET = { # what is wrong -> the arguments, and what the message names
+    'uint8 images': (dict(images=(X*255).byte()), 'images must be a float tensor'),
+    'one image': (dict(images=X[0]), 'images must be a float tensor'),
+    'no image': (dict(images=X[:0], labels=Y[:0]), 'images must be a float tensor'),
+    'a list': (dict(images=X.tolist()), 'images must be a float tensor'),
+    'sparse': (dict(images=X.to_sparse()), 'images must be a float tensor'),
+    'meta': (dict(images=X.to('meta')), 'images must be a float tensor'),
+    'NaN': (dict(images=X*torch.nan), 'images must hold finite'),
+    'beyond float32': (dict(images=X.double()*1e300), 'images must hold finite'),
+    'float labels': (dict(labels=Y.float()), 'labels must be 4 whole'),
+    'one-hot labels': (dict(labels=torch.eye(2).long()[Y]), 'labels must be 4 whole'),
+    'few labels': (dict(labels=Y[:3]), 'labels must be 4 whole'),
+    'names': (dict(labels=np.array(list('aabb'))), 'labels must be 4 whole'),
+    'negative labels': (dict(labels=Y-1), 'labels must be 4 whole'),
+    'unequal classes': (dict(labels=torch.tensor([0, 0, 0, 1])), r'labels: each class .* got \[3, 1\]'),
+    'flat std': (dict(std=ZEROS), 'std must be positive'),
+    'two means': (dict(mean=ZEROS[:2]), 'mean must have 3 numbers'),
+    'a number': (dict(std=1.), 'std must be a float tensor'),
+    'an augmentation': (dict(augment='nonsense'), "augment: 'nonsense' is none of"),
+    'no augmentation': (dict(augment=None), 'augment must be a string'),
+    'a list of options': (dict(config=[1]), 'config must be a dict'),
+    'lr': (dict(lr=float('nan')), 'lr must be a positive number'),
+    'no lr': (dict(lr=True), 'lr must be a positive number'),
+    'factor': (dict(factor=3), 'factor must be a positive number that divides'),
+    'a text': (dict(factor='2'), 'factor must be a positive number that divides')}
+
+@pytest.mark.parametrize('what', NO_SET)
+def test_what_is_no_set_is_refused(what, tmp_path):
+    "when it is made, and in a file"
+    changed, message = NO_SET[what]
+    parts = dict(images=X, labels=Y, mean=ZEROS, std=ONES, augment='', config={}, lr=None, factor=1) | changed
+    with pytest.raises(ValueError, match=message): Distilled(**parts)
+    tensors = {name: v for name, v in parts.items() if isinstance(v, torch.Tensor) and v.device.type == 'cpu'}
+    if len(tensors) < 4 or 'sparse' in what: return
+    file = tmp_path/'syn.safetensors'
+    save_tensors(file, tensors, {name: v for name, v in parts.items() if name not in tensors})
+    with pytest.raises(ValueError, match=f'syn.safetensors holds no synthetic set: {message}'): load(file)
+
+def test_what_can_be_put_right_is(tmp_path):
+    "Order, types and shared memory; the file then holds what the record does, and exports are complete"
+    config = dict(a=np.float32(.5), b=np.arange(2), c=torch.ones(1), d=(1, 2), e={3: np.bool_(True)}, f=len)
+    parts = X.double().requires_grad_(), np.array([0, 1, 0, 1], dtype='>i4'), ONES, ONES
+    syn = Distilled(*parts, config=config, lr=torch.tensor(.5), factor=np.int64(2))
+    assert syn.labels.equal(Y) and syn.images.equal(X[[0, 2, 1, 3]]) and (syn.lr, syn.factor) == (.5, 2)
+    assert syn.config == dict(a=.5, b=[0, 1], c=[1.], d=[1, 2], e={'3': True}, f=repr(len))
+    save(syn, tmp_path/'syn.safetensors')
+    again = load(tmp_path/'syn.safetensors')
+    assert again.images.equal(syn.images) and again.config == syn.config
+    assert export(syn, tmp_path/'files').startswith('16 images') and len(list(tmp_path.rglob('*.png'))) == 16
+
+META = json.dumps(dict(augment='', config={}, lr=None, factor=1))
+HEADERS = {
+    'shape': dict(images=dict(dtype='F32', shape=[10**13, 28, 28], data_offsets=[0, 4])),
+    'negative': dict(images=dict(dtype='F32', shape=[-1], data_offsets=[0, 4])),
+    'overflow': dict(images=dict(dtype='F32', shape=[2**62, 2**62], data_offsets=[0, 4])),
+    'beyond the file': dict(images=dict(dtype='F32', shape=[10**12], data_offsets=[0, 4*10**12])),
+    'type': dict(images=dict(dtype='PICKLE', shape=[1], data_offsets=[0, 4])),
+    'number': dict(__metadata__=dict(dd_debias=3)), 'list': dict(__metadata__=dict(dd_debias='[1]')),
+    'torn': dict(__metadata__=dict(dd_debias='{')), 'deep': dict(__metadata__=dict(dd_debias='['*10**5)),
+    'digits': dict(__metadata__=dict(dd_debias='{"lr":'+'9'*10**4+'}')), 'none': {}}
+
+@pytest.mark.parametrize('what', [*HEADERS, 'length', 'pickle'])
+def test_hostile_files(what, tmp_path):
+    "One sentence that names the file; nothing is executed, and no memory is taken"
+    header = json.dumps(dict(__metadata__=dict(dd_debias=META)) | HEADERS.get(what, {})).encode()
+    if what == 'none': header = b'{}'
+    size = 2**62 if what == 'length' else len(header)
+    content = struct.pack('<Q', size)+header+b'0000'*('data_offsets' in header.decode())
+    if what == 'pickle': content = b'\x80\x04cos\nsystem\n(S"false"\ntR.'
+    (tmp_path/'a.safetensors').write_bytes(content)
+    with pytest.raises(ValueError, match=r'a\.safetensors is damaged or was not written by dd_debias'):
+        load_tensors(tmp_path/'a.safetensors')
+
+def test_unknown_metadata_is_not_taken(tmp_path):
+    tensors = dict(images=X, labels=Y, mean=ZEROS, std=ONES)
+    save_tensors(tmp_path/'a.safetensors', tensors, dict(json.loads(META), images=3, evil='os.system'))
+    assert load(tmp_path/'a.safetensors').images.equal(X)
+
+def test_temporary_files_of_the_dead_are_removed(tmp_path):
+    "and those that are a day old; not those of a process that is at work, nor other files"
+    ended = subprocess.Popen([sys.executable, '-c', ''])
+    ended.wait()
+    with atomic_write(tmp_path/'a.bin') as f: at_work = f.name.replace('.a-', '.b-')
+    dead = at_work.replace(f'-{os.getpid()}-', f'-{ended.pid}-')
+    _, machine, *rest = at_work.split('-')
+    elsewhere, old = (at_work.replace(machine, other) for other in ('0'*8, '1'*8))
+    for name in (at_work, dead, elsewhere, old, '.mine-abcdefgh.bin'): (tmp_path/name).touch()
+    os.utime(tmp_path/old, (time.time()-25*3600,)*2)
+    with atomic_write(tmp_path/'a.bin') as f: f.write_bytes(b'1')
+    assert left(tmp_path) == sorted([at_work, elsewhere, '.mine-abcdefgh.bin', 'a.bin'])

@@ -1,23 +1,27 @@
 "The identity of a run, and what its record says"
 import importlib
+import json
+import shutil
 import sys
 import types
 from functools import partial
 
 import pytest
 import torch
+from common import ROOT
 
 from dd_debias.bias import color_digits
 from dd_debias.config import CHANGED, to_config
 from dd_debias.coresets import distill_random
 from dd_debias.dataset import BiasedDataset
+from dd_debias.distilled import load
 from dd_debias.dm import distill_dm
 from dd_debias.evaluate import evaluate
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import weigh_groups
 from dd_debias.nets import MLP
-from dd_debias.records import read_records, table
-from dd_debias.run import run
+from dd_debias.records import append_line, read_json, read_records, table
+from dd_debias.run import made_with, read_set, reuse_artifacts, run
 from dd_debias.train import train_classifier
 
 
@@ -103,3 +107,34 @@ def test_trainer_that_is_an_oracle(tmp_path):
     assert 'bias' not in record['evaluate']['train'] and len(record['accuracy']['deo_max']) == 1
     with pytest.raises(ValueError, match='needs a set whose bias is known'):
         run(color_digits, partial(distill_random, ipc=1), None, evaluator, out=tmp_path)
+
+NO_RECORD = ['{"a": 1', '\xff', '5', '[1]', 'null', '['*10**5, '{"accuracy": {}}']+[
+    json.dumps(dict(accuracy=dict(all=[1]), data=data, weigh=None, distill=None, evaluate=None, seed=0))
+    for data in (5, dict(function=1), dict(function=[1]), dict(function='dd_debias.run.os'))]
+
+@pytest.mark.parametrize('line', NO_RECORD, ids=range(len(NO_RECORD)))
+def test_damaged_lines_are_left_out(line, tmp_path):
+    "with a warning that names file and line; the lines around it are read, and the next record is not lost with it"
+    good = (ROOT/'results/color_digits.jsonl').read_text().splitlines()
+    file = tmp_path/'digits.jsonl'
+    file.write_text(f'{good[0]}\n{line}')
+    append_line(file, good[1])
+    with pytest.warns(UserWarning, match=r'digits\.jsonl, line 2 is .* left out'): assert len(read_records(file)) == 2
+    (tmp_path/'record.json').write_text(line)
+    with pytest.raises(ValueError, match=r'record\.json is damaged'): read_json(tmp_path/'record.json')
+
+def test_records_that_are_not_there(tmp_path):
+    for name in ('no.jsonl', 'no'):
+        with pytest.raises(FileNotFoundError, match=f'{name} does not exist; give'): read_records(tmp_path/name)
+    with pytest.raises(OSError, match='cannot write .*; choose another'): append_line(tmp_path, '')
+
+def test_a_set_of_an_old_version_is_taken_over(tmp_path):
+    "Its own file does not say of which images it was made; its record does"
+    old = next((ROOT/'results/paper').glob('cmnist-*-kde-dm-*'))
+    shutil.copytree(old, tmp_path/old.name)
+    config = read_json(old/'record.json')
+    file = tmp_path/'new/distilled.safetensors'
+    reuse_artifacts(file, config, read_set)
+    assert made_with(file)['name'] == old.name and load(file).images.equal(load(old/file.name).images)
+    reuse_artifacts(tmp_path/'other/distilled.safetensors', config | dict(dataset_hash='0'), read_set)
+    assert not (tmp_path/'other').exists()
