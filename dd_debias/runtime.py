@@ -73,7 +73,7 @@ def check_device(
     device:str, # such as 'cpu' or 'cuda:1'
 )->None:
     "Raises ValueError unless tensors can be put there"
-    try: torch.empty(1, device=device)
+    try: torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as e:
         raise ValueError(f'device: {device} cannot be used here ({str(e).splitlines()[0]})') from e
 
