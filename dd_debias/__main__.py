@@ -1,3 +1,18 @@
-from .cli import main
+"The process of the command `dd-debias`"
+import os
+import sys
+
+
+def main()->int:
+    "Exit status of the command line"
+    try:
+        from .cli import main as command_line  # takes seconds, in which Ctrl-C may come
+        return command_line()
+    except KeyboardInterrupt:
+        print('dd-debias: stopped', file=sys.stderr)
+        return 130
+    finally:
+        try: print(end='', flush=True)
+        except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # or Python complains at its end
 
 if __name__ == '__main__': raise SystemExit(main())

@@ -12,9 +12,12 @@ import dd_debias
 
 from .dataset import BiasedDataset
 
+ARGUMENTS = dict( # part of a run -> what its functions are given by position
+    data=(), weigh=('images', 'labels'), distill=('images', 'labels', 'weights'), train=('images', 'labels', 'weights'))
+
 def functions(part:str)->dict[str, Callable]: # part: 'data', 'weigh', 'distill' or 'train'
     "The package's functions for one part of a run, by their short names"
-    needed = ['images', 'labels'] if part == 'weigh' else ['images', 'labels', 'weights']
+    needed = ARGUMENTS[part]
     found:dict[str, Callable] = {}
     for module_info in pkgutil.iter_modules(dd_debias.__path__):
         if module_info.name.startswith('_') or module_info.name == 'cli': continue
@@ -26,22 +29,29 @@ def functions(part:str)->dict[str, Callable]: # part: 'data', 'weigh', 'distill'
             if part == 'data':
                 makes_a_set = getattr(f, '__annotations__', {}).get('return') is BiasedDataset
                 if makes_a_set and all(p.default is not p.empty for p in takes.values()): found[name] = f
-            elif name.startswith(f'{part}_') and list(takes)[:len(needed)] == needed:
+            elif name.startswith(f'{part}_') and tuple(takes)[:len(needed)] == needed:
                 found[name.removeprefix(f'{part}_')] = f
     return found
 
 def import_name(name:str, home:str='')->Callable:
     "A function as module:function, or by its name in the module `home`. Raises ValueError if there is none"
     module, _, attribute = name.rpartition(':')
-    if os.getcwd() not in sys.path: sys.path.insert(0, os.getcwd()) # a console script does not look here by itself
-    try: return getattr(importlib.import_module(module or home), attribute)
-    except (ImportError, AttributeError) as e:
-        raise ValueError(f'{name} cannot be imported ({e}); '
+    try:
+        if os.getcwd() not in sys.path: sys.path.insert(0, os.getcwd()) # a console script does not look here by itself
+        f = getattr(importlib.import_module(module or home), attribute)
+    except (Exception, SystemExit) as e: # whatever a module of the user's may do
+        raise ValueError(f'{name} cannot be imported ({type(e).__name__}: {e}); '
                          'write module:function, the module in this folder or installed') from e
+    if not callable(f): raise ValueError(f'{name} is not a function but {f!r:.40}')
+    return f
 
 def find(part:str, name:str)->Callable:
     "A function of the package by its short name, or another as module:function. Raises ValueError if there is none"
-    if ':' in name: return import_name(name)
-    known = functions(part)
-    if name in known: return known[name]
-    raise ValueError(f"{part}: no {name!r}; choose one of {', '.join(known)}, or write module:function")
+    if ':' not in name:
+        known = functions(part)
+        if name in known: return known[name]
+        raise ValueError(f"{part}: no {name!r}; choose one of {', '.join(known)}, or write module:function")
+    f = import_name(name)
+    try: inspect.signature(f).bind_partial(*ARGUMENTS[part], **dict(split='train') if part == 'data' else dict(seed=0))
+    except (TypeError, ValueError) as e: raise ValueError(f'{part}: {name} does not take what is given to it: {e}') from e
+    return f

@@ -3,30 +3,35 @@
 import inspect
 import os
 import re
-import subprocess
+import signal
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial, wraps
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from shutil import get_terminal_size
 from textwrap import fill
+from threading import Thread
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pandas as pd
 import torch
 from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 import dd_debias
 
 from ._discover import find, functions, import_name
 from .audit import audit, summarize
+from .config import to_config
 from .demo import demo
 from .distilled import export, load
 from .evaluate import evaluate
 from .paper import METHODS, SETS, cell_command, cells, sweep_cells
 from .recipes import apply_recipe
-from .run import run
+from .run import error_sentence, run
 from .runtime import accepted_kwargs, check_device, progress_bar
 
 __all__ = ['main']
@@ -55,8 +60,18 @@ def _annotation(default:Any, annotation:Any)->tuple[Any, dict]|None:
         return Any, dict(converter=lambda kind, tokens: import_name(tokens[0].value, home))
     kinds = get_args(annotation) or (annotation,) # of int|None: int and NoneType
     for kind in (bool, int, float, str):
-        if kind in kinds: return (kind|None if NoneType in kinds else kind), {}
+        if kind in kinds: return (kind|None if NoneType in kinds else kind), WHOLE if kind is int else {}
     return None
+
+def _whole(kind:Any, tokens:Sequence)->Any:
+    "Read whole numbers, of which cyclopts would round 1.5"
+    words = [token.value for token in tokens]
+    if words == ['none'] and NoneType in get_args(kind): return None
+    wrong = [word for word in words if not re.fullmatch(r'[+-]?[0-9]{1,18}', word)]
+    if wrong: raise ValueError(f'{wrong[0]!r} is not a whole number.')
+    return [int(word) for word in words] if list in map(get_origin, (kind, *get_args(kind))) else int(words[0])
+
+WHOLE = dict(converter=_whole)
 
 def _options(part:str, f:partial, count:Callable)->Iterator[inspect.Parameter]:
     """An option --part.name for each argument of `f` that a number, a word, a switch or a function's name can set,
@@ -109,12 +124,12 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
 
 # ---- the commands
 
-def _help(kind:Any, text:str)->Any: return Annotated[kind, Parameter(help=text)]
+def _help(kind:Any, text:str, **how:Any)->Any: return Annotated[kind, Parameter(help=text, **how)]
 
 def _choice(part:str, more:str='')->Any: return _help(str, f"{', '.join(functions(part))}{more}, or module:function")
 
 Recipe = _help(Literal['default', 'quick', 'paper'], "the functions' own defaults, those for two cores, or the paper's")
-Seed = _help(int, 'of every part')
+Seed = _help(int, 'of every part', **WHOLE)
 Device = _help(str, 'such as cuda:0; several, such as cuda:0,cuda:1, share the work')
 Out = _help(str, 'where the results go')
 
@@ -163,7 +178,9 @@ def _audit(
 
     Example: dd-debias audit color_digits --conflict 0.01 --out audit.html"""
     check_device(device)
+    if Path(out).is_dir(): raise ValueError(f'out: {out} is a folder; give the name of a file in it')
     parts = _given(_named(recipe, dict(data=set, weigh=weigh)), options)
+    for f in parts.values(): to_config(f) # refuses bad arguments before there is work
     hooks = {name: progress_bar('weigh') for name in accepted_kwargs(parts['weigh'], 'on_step')}
     seeds = {name: seed for name in accepted_kwargs(parts['data'], 'seed')}
     data = parts['data'](**seeds).to(device)
@@ -192,7 +209,8 @@ def _column(name:str, kind:Any=str, shown:str='')->Any:
     known:dict[str, dict] = dict(dataset=_set_names(), method=METHODS)
     values = known[name] if name in known else sorted(CELLS[name].unique().tolist())
     text = shown or ', '.join(map(str, values))
-    return Annotated[list[kind]|None, Parameter(consume_multiple=True, negative='', help=text)]
+    how = WHOLE if kind is int else {}
+    return _help(list[kind]|None, text, consume_multiple=True, negative='', **how)
 
 def _sweep(
     *,
@@ -202,9 +220,9 @@ def _sweep(
     conflict:_column('conflict', float)=None,
     ipc:_column('ipc', int, 'images per class: 1, 10, 50; 0 is the whole set')=None,
     recipe:Literal['quick', 'paper']='quick',
-    seeds:_help(int, 'runs of each cell')=1,
-    budget:Annotated[float, Parameter(converter=_duration, help='stop after so long, such as 9m')]=float('inf'),
-    list:Annotated[bool, Parameter(negative='', help='print the commands of the cells, and run nothing')]=False,
+    seeds:_help(int, 'runs of each cell', validator=Number(gte=1), **WHOLE)=1,
+    budget:_help(float, 'stop after so long, such as 9m', converter=_duration)=float('inf'),
+    list:_help(bool, 'print the commands of the cells, and run nothing', negative='')=False,
     device:Device=DEVICE,
     out:Out='results/paper',
 )->None:
@@ -221,13 +239,33 @@ def _sweep(
         print('\n'.join(dict.fromkeys(cell_command(c, recipe=recipe, seeds=seeds) for c in chosen.itertuples())))
         return
     devices = device.split(',')
-    if len(devices) > 1:
-        tokens = {d: [token.replace(device, d) for token in sys.argv[1:]] for d in devices}
-        sweeps = [subprocess.Popen([sys.executable, '-m', 'dd_debias', *tokens[d]]) for d in devices]
-        if any([sweep.wait() for sweep in sweeps]): raise OSError('a sweep failed; see above')
-        return
-    done = sweep_cells(chosen, recipe=recipe, seeds=seeds, budget=budget, device=device, out=out, show_progress=True)
-    print(f'{len(done)} new runs; see {out}')
+    for d in devices: check_device(d)
+    work = partial(_sweep_on, chosen, recipe=recipe, seeds=seeds, budget=budget, out=out)
+    if len(devices) > 1: _share(work, devices)
+    else: work(device)
+
+def _sweep_on(chosen:pd.DataFrame, device:str, **how:Any)->None:
+    done = sweep_cells(chosen, device=device, show_progress=True, **how)
+    print(f"{len(done)} new runs; see {how['out']}")
+
+def _share(work:Callable, devices:Sequence[str])->None:
+    "Call `work` in a process for each device"
+    spawn = get_context('spawn')
+    processes = [spawn.Process(target=_child, args=(partial(work, d),), daemon=True) for d in devices]
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) # which they inherit: Ctrl-C ends this process, and it ends them
+    for process in processes: process.start()
+    signal.signal(signal.SIGINT, handler)
+    for process in processes: process.join()
+    failed = [d for d, process in zip(devices, processes, strict=True) if process.exitcode]
+    if failed: raise OSError(f"the sweep on {', '.join(failed)} failed; see above")
+
+def _child(work:Callable)->None:
+    "What a process of a sweep does, which must not outlive a killed sweep"
+    def follow_parent():
+        parent_process().join()
+        os._exit(1)
+    Thread(target=follow_parent, daemon=True).start()
+    sys.exit(_status(work))
 
 def _export(
     file:_help(str, 'a synthetic set, such as results/<run>/distilled.safetensors'),
@@ -239,7 +277,7 @@ def _export(
 COMMANDS:dict[str, Callable] = dict(demo=_demo, audit=_audit, run=_run, sweep=_sweep, export=_export)
 
 def _app(tokens:list[str])->App:
-    width = min(120, max(80, int(os.environ.get('COLUMNS', 100))))
+    width = min(120, max(80, get_terminal_size((100, 24)).columns))
     console = Console(width=width, highlight=False, markup=False, force_jupyter=False)
     app = App('dd-debias', version=dd_debias.__version__, console=console, result_action='return_value',
               help='Distil a biased image set into a few synthetic images that do not carry the bias.')
@@ -249,18 +287,27 @@ def _app(tokens:list[str])->App:
     return app
 
 def _fail(message:object, status:int=2)->int:
-    print(f'dd-debias: {message}', file=sys.stderr)
+    print(f"dd-debias: {' '.join(str(message).split())}", file=sys.stderr)
     return status
+
+def _status(call:Callable, command:str='')->int:
+    "The exit status of a command, and a sentence on what went wrong"
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace') # some cannot print ±
+    try:
+        call()
+        print(end='', flush=True) # so that a full disk is noticed here
+    except CycloptsError as e: return _fail(f"{str(e).rstrip('.')}. See dd-debias {command} --help")
+    except BrokenPipeError: return 141 # as of other commands when `head` has seen enough
+    except KeyboardInterrupt: return _fail('stopped; what was begun goes on when the same command is given again', 130)
+    except BaseException as e: # SystemExit too, of a module that is not ours
+        if os.environ.get('DD_DEBIAS_DEBUG'): raise
+        return _fail(error_sentence(e))
+    return 0
 
 def main(
     argv:list[str]|None=None, # None: those of the process
-)->int: # exit status: 0, 2 for bad input, 130 when interrupted
-    "The command line"
+)->int: # exit status: 0, 2 when something failed, 130 when interrupted, 141 when nobody reads the output
+    "The command line. With DD_DEBIAS_DEBUG=1 in the environment a failure shows its traceback"
     tokens = sys.argv[1:] if argv is None else argv
-    try: _app(tokens)(tokens, exit_on_error=False, print_error=False)
-    except CycloptsError as e: return _fail(f"{e} See dd-debias {' '.join(tokens[:1])} --help")
-    except (ValueError, OSError, FloatingPointError) as e: return _fail(e)
-    except KeyboardInterrupt:
-        resumes = tokens[0] in ('demo', 'run', 'sweep')
-        return _fail('stopped'+('; the same command goes on from the last checkpoint' if resumes else ''), 130)
-    return 0
+    return _status(lambda: _app(tokens)(tokens, exit_on_error=False, print_error=False), ' '.join(tokens[:1]))

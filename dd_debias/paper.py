@@ -134,7 +134,8 @@ def sweep_cells(
     device:str='cpu',
     show_progress:bool=False,
 )->list[dict]: # the new records
-    "Run cells, those with the fewest seeds first"
+    "Run cells, those with the fewest seeds first. Raises SweepFailed at the end if one has failed"
+    if seeds < 1: raise ValueError(f'seeds must be 1 or more, got {seeds}')
     check_device(device)
     recorded = any(Path(out).glob('*.jsonl'))
     known = set(read_records(out).get('identity', [])) if recorded else set()

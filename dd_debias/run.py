@@ -6,15 +6,18 @@ Docs: https://dd-debias.github.io/dd-debias/run.html.md"""
 
 # %% auto #0
 __all__ = ['NEEDED', 'dataset_hash', 'git_commit', 'peak_memory', 'run_folder', 'run_lock', 'made_with', 'check_belongs',
-           'read_weights', 'read_set', 'reuse_artifacts', 'weigh_once', 'distill_once', 'run', 'sweep']
+           'read_weights', 'read_set', 'reuse_artifacts', 'weigh_once', 'distill_once', 'run', 'error_sentence',
+           'SweepFailed', 'sweep']
 
 # %% ../nbs/52_run.ipynb #fb577051
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -370,6 +373,21 @@ def run(
         with atomic_write(finished) as f: f.write_text(line)
     return record
 
+# %% ../nbs/52_run.ipynb #a4869751
+def error_sentence(e:BaseException)->str:
+    "What went wrong, in one line; of an error that is not ours also where"
+    text = ' '.join(str(e).split())
+    if isinstance(e, MemoryError) or re.search('out of memory|allocate memory', text):
+        return 'out of memory; lower batch (of distill or train), stack_size or ipc, or use a device with more memory'
+    if isinstance(e, OSError) and e.errno:
+        return f"cannot read or write {e.filename or 'the output'}: {e.strerror}"
+    if isinstance(e, (ValueError, OSError, FloatingPointError, SweepFailed)): return text
+    place = traceback.extract_tb(e.__traceback__)[-1]
+    return f'{type(e).__name__}: {text} (in {Path(place.filename).name}, line {place.lineno})'
+
+class SweepFailed(Exception):
+    "Some runs of a sweep failed"
+
 # %% ../nbs/52_run.ipynb #a1cf0f05
 class _OutOfTime(Exception):
     "A sweep's budget is used up"
@@ -379,17 +397,22 @@ def sweep(
     *,
     budget:float=float('inf'), # seconds; the run under way is stopped then, and goes on when called again
 )->list[dict]: # the records
-    "Run one after the other, but none that another process is at. A run that fails is reported; the others go on"
+    """Run one after the other, but none that another process is at. A run that fails is reported, the others go on.
+    Raises SweepFailed at the end if one has failed"""
     end = time.monotonic()+budget
     def stop_in_time(*_):
         if time.monotonic() > end: raise _OutOfTime
 
     records = []
+    failed = 0
     for one in runs:
         try:
             stop_in_time()
             records.append(one(on_step=stop_in_time))
         except _OutOfTime: break
         except BlockingIOError: continue
-        except Exception as e: print(f'failed: {type(e).__name__}: {e}', file=sys.stderr)
+        except Exception as e:
+            print(f'failed: {error_sentence(e)}', file=sys.stderr)
+            failed += 1
+    if failed: raise SweepFailed(f'{failed} of {failed+len(records)} runs failed, see above; the others are recorded')
     return records
