@@ -84,9 +84,13 @@ def _embedder(
     seed:int,
 )->Callable: # indices (n,) -> features (n,D)
     "The features of images by their indices, in an untrained network"
-    with seeded(derive_seed(seed, 'features')): psi = build_net(net, images, 2)
+    with seeded(derive_seed(seed, 'features')): psi = build_net(net, images, 2, needs=['embed'])
     def features(pixels): return psi.embed(standardize(pixels, stats))
-    def embed(idx): return map_chunks(features, images[idx])
+    def embed(idx):
+        z = map_chunks(features, images[idx])
+        if not z.isfinite().all(): raise ValueError('net: its embeddings hold NaN or infinite values; choose another')
+        return z
+
     return embed
 
 def distill_herding(

@@ -90,6 +90,7 @@ def distill_dm(
         raise ValueError("sampling: 'weighted' weighs the terms of a mean; "
                          "with another distance than mean_distance, use 'importance'")
     classes = len(class_counts(labels))
+    if not 0 <= shard[0] < shard[1]: raise ValueError(f'shard must be (i, n) with 0 <= i < n, got {shard}')
     stats = channel_stats(images, w)
     class_ids = torch.arange(classes)[shard[0]::shard[1]] # (S,) the classes that are distilled
     by_class = (len(class_ids), -1)
@@ -111,7 +112,7 @@ def distill_dm(
     for step in range(resume_from['step'], steps):
         with seeded(derive_seed(seed, 'dm', step)):
             psi:Any = trained # a network with `embed`
-            if psi is None: psi = build_net(net, images, classes).requires_grad_(False)
+            if psi is None: psi = build_net(net, images, classes, needs=['embed']).requires_grad_(False)
             idx = sampler(batch)[class_ids].flatten() # (S*batch,)
         aug_seed = derive_seed(seed, 'augment', step) # the same random numbers for real and synthetic images
         x_real = augment_fn(standardize(images[idx], stats), real_groups, seed=aug_seed) # (S*batch,c,H,W)

@@ -197,7 +197,7 @@ def conflict_rate(
     reader:nn.Module, # from `train_bias_classifier`
 )->float: # in [0,1]; an unbiased set of C classes has 1-1/C
     "The share of images that show the bias of another class"
-    images, labels = data.xy
+    images, labels = training_set(data)
     shown = map_chunks(reader, images).argmax(1) # (N,)
     return (shown != labels).float().mean().item()
 
@@ -211,6 +211,7 @@ def bias_amplification(
     value:str='all', # a column
 )->pd.Series: # in points: gap, whole_gap, amplification
     "How many points the bias costs after distilling and before it, and the difference (paper, section 3)"
+    if value not in biased: raise ValueError(f"value must be a column of the scores, such as 'all', got {value!r}")
     gap = unbiased[value].mean()-biased[value].mean()
     whole_gap = whole_unbiased[value].mean()-whole_biased[value].mean()
     return pd.Series(dict(gap=gap, whole_gap=whole_gap, amplification=gap-whole_gap))

@@ -84,6 +84,7 @@ def train_groupdro(
     w, stats = training_inputs(images, labels, weights, stats)
     if bias.shape != labels.shape:
         raise ValueError(f'bias must be one number per sample, shape {tuple(labels.shape)}, got {tuple(bias.shape)}')
+    if bias.is_floating_point(): raise ValueError(f'bias must be whole numbers, got {bias.dtype}; bias.long() converts')
     present = w > 0 # (N,)
     pairs = torch.stack([labels, bias.to(labels)], 1) # (N,2)
     groups, group_present = pairs[present].unique(dim=0, return_inverse=True) # (G,2), (n,)

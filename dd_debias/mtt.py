@@ -222,6 +222,7 @@ def check_experts(
     expert_epochs:int,
 )->None:
     "Raises ValueError unless the experts are of this network and long enough"
+    if not paths: raise ValueError('experts must return at least one trajectory, got none')
     have = sum(p.numel() for p in model.parameters())
     for path in paths:
         if path.shape[1] != have:

@@ -30,9 +30,10 @@ def normalize_weights(
     if weights.device != labels.device:
         raise ValueError(f'weights are on {weights.device} and labels on {labels.device}; move one with .to')
     w = weights.double()
-    if not w.isfinite().all() or (w < 0).any():
+    if weights.is_complex() or not w.isfinite().all() or (w < 0).any():
         raise ValueError('weights must be finite and non-negative; replace NaN, infinite and negative ones')
     totals = w.new_zeros(len(counts)).index_add_(0, labels, w) # (C,)
+    if not totals.isfinite().all(): raise ValueError('weights are too large to be added; divide them by the largest')
     without = (totals == 0).nonzero().flatten().tolist()
     if without:
         raise ValueError(f'weights: every sample of class {without[0]} has weight zero; '
