@@ -164,6 +164,7 @@ def _smear(x, radius, sigma, angle): # angle: (N,) degrees
         out += kernel[i]*moved
     return out
 
+# %% ../nbs/06_corruptions.ipynb #8bd48bd4
 @corruption((.05, 1), (.25, 1), (.4, 1), (.25, 2), (.4, 2))
 def _glass_blur(x, c, rng):
     "Pixels moved c[1] times, between two Gaussian blurs of c[0]"
@@ -221,6 +222,7 @@ def _fractal(x, decay, rng): # (N,1,H,W) in [0,1]
 def _grey_noise(x, rng): # (N,1,H,W)
     return torch.randn(len(x), 1, *x.shape[2:], generator=rng)
 
+# %% ../nbs/06_corruptions.ipynb #fb767869
 @corruption((.2, 3), (.5, 3), (.75, 2.5), (1, 2), (1.5, 1.75))
 def _fog(x, c, rng):
     "c[0] of fog, whose roughness falls by c[1]; the brightest point stays as bright"
@@ -326,6 +328,7 @@ def _relief(drops): # (N,1,H,W) how brightly the drops are lit from one side
     lit = F.conv2d(padded, _LIGHT)
     return _mean3(lit.clamp(0, 1))
 
+# %% ../nbs/06_corruptions.ipynb #e1a46b4d
 @corruption(
     (.62, .1, .7, .7, .5, 0),
     (.65, .1, .8, .7, .5, 0),

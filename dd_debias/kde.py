@@ -99,6 +99,7 @@ def kde_density(
     log_f = kernel_sum.log()-math.log(n)-log_norm
     return back_to_device(log_f if log else log_f.exp(), given)
 
+# %% ../nbs/23_kde.ipynb #dcbc27e2
 def _draw_reference(n, reference): # (M,)
     everyone = torch.arange(n)
     if reference is None: return everyone
