@@ -69,7 +69,8 @@ def _whole(kind:Any, tokens:Sequence)->Any:
     if words == ['none'] and NoneType in get_args(kind): return None
     wrong = [word for word in words if not re.fullmatch(r'[+-]?[0-9]{1,18}', word)]
     if wrong: raise ValueError(f'{wrong[0]!r} is not a whole number.')
-    return [int(word) for word in words] if list in map(get_origin, (kind, *get_args(kind))) else int(words[0])
+    many = any(get_origin(k) is list for k in (kind, *get_args(kind)))
+    return [int(word) for word in words] if many else int(words[0])
 
 WHOLE = dict(converter=_whole)
 
@@ -280,6 +281,7 @@ def _app(tokens:list[str])->App:
     width = min(120, max(80, get_terminal_size((100, 24)).columns))
     console = Console(width=width, highlight=False, markup=False, force_jupyter=False)
     app = App('dd-debias', version=dd_debias.__version__, console=console, result_action='return_value',
+              suppress_keyboard_interrupt=False,
               help='Distil a biased image set into a few synthetic images that do not carry the bias.')
     for name, command in COMMANDS.items():
         if name in tokens[:1] and command in (_run, _audit): command = _with_options(command, tokens[1:])
@@ -298,9 +300,9 @@ def _status(call:Callable, command:str='')->int:
         call()
         print(end='', flush=True) # so that a full disk is noticed here
     except CycloptsError as e: return _fail(f"{str(e).rstrip('.')}. See dd-debias {command} --help")
-    except BrokenPipeError: return 141 # as of other commands when `head` has seen enough
     except KeyboardInterrupt: return _fail('stopped; what was begun goes on when the same command is given again', 130)
     except BaseException as e: # SystemExit too, of a module that is not ours
+        if BrokenPipeError in (type(e), type(e.__context__)): return 141 # as of other commands before `head`
         if os.environ.get('DD_DEBIAS_DEBUG'): raise
         return _fail(error_sentence(e))
     return 0

@@ -1,15 +1,22 @@
 "The command line: what it prints, and how it reports mistakes"
+import os
 import shlex
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from common import COMMAND, ROOT
 
 from dd_debias.bias import color_digits
-from dd_debias.cli import main
+from dd_debias.cli import COMMANDS, main
 from dd_debias.distilled import load
-from dd_debias.paper import SETS, cell_command, cells
+from dd_debias.paper import METHODS, SETS, Method, cell_command, cells
+from dd_debias.records import read_records
 
 
 def test_printed_command_selects_its_cell(capsys):
@@ -26,11 +33,81 @@ def test_printed_command_selects_its_cell(capsys):
     ('run color_digits --train.net ResNet', 'cannot be imported'),
     ('run color_digits --lr 1', 'Unknown option: --lr. See dd-debias run --help'),
     ('export nothing.safetensors out', 'nothing.safetensors does not exist'),
+    ('run color_digits --ipc 1.5', "'1.5' is not a whole number"),
+    ('run color_digits --device meta', 'device: meta cannot be used here'),
+    ('run color_digits --distill math:pi', 'math:pi is not a function'),
+    ('run color_digits --distill math:sin', 'does not take what is given to it'),
+    ('run color_digits --train.net math:pi', 'math:pi is not a function'),
+    ('run color_digits --distill :', 'cannot be imported'),
+    ('run color_digits --distill ..:x', 'cannot be imported'),
+    ('audit color_digits --device meta', 'device: meta cannot be used here'),
+    ('audit color_digits --out .', 'out: . is a folder'),
+    ('sweep --seeds 0', 'Must be >= 1'),
+    ('sweep --seeds -1 --list', 'Must be >= 1'),
+    ('sweep --device cpu,meta', 'device: meta cannot be used here'),
 ])
 def test_bad_arguments_are_reported_in_one_sentence(arguments, says, capsys, tmp_path, monkeypatch):
     "Exit status 2, a sentence, no traceback, no files"
     monkeypatch.chdir(tmp_path)
     assert main(arguments.split()) == 2 and says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+@pytest.mark.parametrize('source,says', [
+    ('import sys; sys.exit(0)', 'SystemExit: 0'),
+    ('def f(:', 'SyntaxError: invalid syntax (theirs.py, line 1)'),
+    ('1/0', 'ZeroDivisionError'),
+    ('def f(): pass', 'does not take what is given to it'),
+])
+def test_faulty_module_of_the_user(source, says, tmp_path, monkeypatch, capsys):
+    "Whatever a module does when it is imported, the command ends with status 2 and a sentence"
+    (tmp_path/'theirs.py').write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, 'theirs', raising=False)
+    assert main(['run', 'color_digits', '--distill', 'theirs:f']) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count('\n') == 1
+
+@pytest.mark.parametrize('error,status,says', [
+    (torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20 GiB'), 2, 'out of memory; lower batch'),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, 'out of memory; lower batch'),
+    (MemoryError(), 2, 'out of memory; lower batch'),
+    (OSError(28, 'No space left on device'), 2, 'cannot read or write the output: No space left on device'),
+    (SystemExit(0), 2, 'SystemExit: 0 (in test_cli.py, line'),
+    (KeyError('a'), 2, "KeyError: 'a' (in test_cli.py, line"),
+    (ValueError('ipc: one\nsentence'), 2, 'ipc: one sentence'),
+    (KeyboardInterrupt(), 130, 'stopped; what was begun goes on'),
+    (BrokenPipeError(), 141, ''),
+])
+def test_what_fails_in_a_command_is_one_sentence(error, status, says, monkeypatch, capsys):
+    def demo(): raise error
+    monkeypatch.setitem(COMMANDS, 'demo', demo)
+    assert main(['demo']) == status
+    said = capsys.readouterr().err
+    assert says in said and said.count('\n') == (status != 141)
+
+def test_debugging_shows_the_traceback(monkeypatch):
+    def demo(): raise KeyError('a')
+    monkeypatch.setitem(COMMANDS, 'demo', demo)
+    monkeypatch.setenv('DD_DEBIAS_DEBUG', '1')
+    with pytest.raises(KeyError): main(['demo'])
+
+def test_help_whatever_the_width(monkeypatch, capsys):
+    for width in ('wide', '', '-5', '0', '10000000'):
+        monkeypatch.setenv('COLUMNS', width)
+        assert main(['--help']) == 0 and 'Usage' in capsys.readouterr().out
+
+def broken(images, labels, weights=None, *, ipc=1, seed=0): raise ValueError('ipc: it never works')
+
+def test_sweep_whose_cells_fail(tmp_path, monkeypatch, capsys):
+    "The others are recorded, and the exit status tells"
+    monkeypatch.setitem(SETS, 'CMNIST', color_digits)
+    monkeypatch.setitem(METHODS, 'DM', Method(broken))
+    command = [
+        'sweep', '--part', 'table1', 'table3', '--set', 'color_digits', '--method', 'DM', 'Random', '--conflict', '.05',
+        '--ipc', '1', '--device', 'cpu', '--out', str(tmp_path)]
+    for n in (2, 1): # the second time the one that failed is all there is to do
+        assert main(command) == 2 and f'1 of {n} runs failed' in capsys.readouterr().err
+        assert len(read_records(tmp_path)) == 1
 
 def test_distiller_from_a_users_file(tmp_path, monkeypatch, capsys):
     "The tutorial's distiller, named on the command line as module:function"
@@ -67,3 +144,39 @@ def test_unwritable_output_folder(tmp_path, capsys):
     assert time.perf_counter()-begun < 2
     said = capsys.readouterr().err
     assert said.count('\n') == 1 and 'choose another folder' in said
+
+def command_line(*arguments, **how):
+    "The command in a process of its own"
+    env = os.environ | dict(OMP_NUM_THREADS='1', PYTHONIOENCODING='ascii', PYTHONUNBUFFERED='')
+    return subprocess.Popen([sys.executable, '-m', 'dd_debias', *arguments], env=env, stderr=subprocess.PIPE, **how)
+
+def test_output_that_nobody_can_read(tmp_path):
+    "An ASCII terminal, a full disk, a reader that has gone: no traceback after the work"
+    command = ['run', 'color_digits', '--distill', 'random', '--weigh', 'none', '--ipc', '1', '--train.net', 'MLP',
+               '--epochs', '1', '--networks', '1', '--device', 'cpu', '--out', str(tmp_path)]
+    ascii_terminal = command_line(*command, stdout=subprocess.PIPE)
+    out, err = ascii_terminal.communicate()
+    assert ascii_terminal.returncode == 0 and rb'\xb1' in out and b'Traceback' not in err
+    reader, writer = os.pipe()
+    os.close(reader)
+    closed = command_line('sweep', '--list', stdout=writer)
+    assert closed.communicate()[1] == b'' and closed.returncode == 141
+    if not Path('/dev/full').exists(): return
+    with open('/dev/full', 'w') as disk: full = command_line('sweep', '--list', stdout=disk)
+    said = full.communicate()[1]
+    assert full.returncode == 2 and said.count(b'\n') == 1 and b'No space left' in said
+
+@pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='asks Linux for the processes')
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_sweep_over_devices_ends_with_its_parent(tmp_path, how):
+    sweep = command_line('sweep', '--device', 'cpu,cpu', '--method', 'DM', '--out', str(tmp_path))
+    children = Path(f'/proc/{sweep.pid}/task/{sweep.pid}/children')
+    while len(pids := children.read_text().split()) < 3: time.sleep(.02) # two, and what multiprocessing keeps
+    sweep.send_signal(how)
+    assert sweep.wait() in (-how, 130)
+    def alive(pid):
+        try: return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+        except OSError: return False
+    end = time.monotonic()+60 # a child that is still importing ends when it has
+    while any(map(alive, pids)) and time.monotonic() < end: time.sleep(.05)
+    assert not any(map(alive, pids))
