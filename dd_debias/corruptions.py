@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
-from .background import check_bias, check_bytes
-from .bias import biased
+from .arguments import check_arguments
+from .bias import biased, check_bias, check_bytes
 from .dataset import BiasedDataset, class_counts
 from .pixels import to_float, to_uint8
 from .runtime import derive_seed
@@ -467,7 +467,6 @@ PRESETS = dict(
 
 def _check_corrupt(images, bias, names, severity):
     "Raises ValueError unless the arguments of `corrupt` fit"
-    if severity not in (1, 2, 3, 4, 5): raise ValueError(f'severity must be 1 to 5, got {severity}')
     check_bytes('images', images, 'N', 3, 'H', 'W')
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise ValueError(f'names must be one of {", ".join(PRESETS)}, or names of CORRUPTIONS, got {names!r}')
@@ -487,6 +486,7 @@ def corrupt(
     seed:int=0,
 )->Tensor: # (N,3,H,W) uint8
     "Corrupt each image as its bias says. Raises ValueError unless images, bias, names and severity fit"
+    check_arguments(corrupt, locals())
     if isinstance(names, str): names = PRESETS.get(names, names)
     _check_corrupt(images, bias, names, severity)
     out = images.clone()
@@ -520,6 +520,7 @@ def corrupted_cifar10(
     root:str|None=None, # folder of cifar10.npz; None: $DD_DEBIAS_DATA, else the user's cache
 )->BiasedDataset: # images of 3x32x32
     "Corrupted CIFAR-10, with the paper's exact counts at .01, .02 and .05, and 45,000 images at any other share"
+    check_arguments(corrupted_cifar10, locals())
     if split not in ('train', 'valid', 'test'):
         raise ValueError(f"split must be 'train', 'valid' or 'test', got {split!r}")
     images, labels = cifar10('test' if split == 'test' else 'train', root)

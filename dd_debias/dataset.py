@@ -165,9 +165,6 @@ def check_images(
     bounded:bool=True, # floats must be in [0,1]; False for synthetic images, which a distiller may move outside
 )->Tensor: # (C,) samples of each class
     "Number of samples of each class. Raises ValueError unless `images` and `labels` describe the same samples"
-    if torch.get_default_dtype() != torch.float32:
-        raise ValueError(f"torch's default dtype must be float32, got {torch.get_default_dtype()}; "
-                         'call torch.set_default_dtype(torch.float32)')
     _check_pixels(images, bounded)
     counts = class_counts(labels)
     _check_length('labels', images, labels)

@@ -9,6 +9,7 @@ __all__ = ['DisentangledNet', 'dfa_loss', 'train_dfa']
 
 # %% ../nbs/43_dfa.ipynb #ac3ce945
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from .arguments import check_arguments
 from .lff import RelativeDifficulty, gce_loss
 from .nets import ConvNet, autocast_bf16
 from .pixels import standardize
-from .runtime import derive_seed, seeded
+from .runtime import derive_seed, seeded, torch_defaults
 from .train import fit, init_model, optimizer_step, training_inputs
 
 # %% ../nbs/43_dfa.ipynb #b2c78c1e
@@ -84,6 +85,7 @@ def dfa_loss(
     return loss+swap_factor*both_losses(b[partner], labels[partner])
 
 # %% ../nbs/43_dfa.ipynb #0935cc69
+@torch_defaults()
 def train_dfa(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -108,7 +110,8 @@ def train_dfa(
     check_arguments(train_dfa, locals())
     w, stats = training_inputs(images, labels, weights, stats)
     with seeded(derive_seed(seed, 'dfa')):
-        model = DisentangledNet(init_model(net, images, labels, stats), init_model(net, images, labels, stats))
+        new_model = partial(init_model, net, images, labels, stats, needs=['embed', 'head'])
+        model = DisentangledNet(new_model(), new_model())
         opt = torch.optim.Adam(model.parameters(), lr=lr)
         difficulty = RelativeDifficulty(labels, decay=decay)
 

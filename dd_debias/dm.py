@@ -22,7 +22,7 @@ from .dataset import class_counts
 from .distilled import Distilled, at_rest, check_finite, init_images, momentum_step, unpack_canvas
 from .nets import ConvNet, build_net, map_chunks
 from .pixels import channel_stats, standardize, unstandardize
-from .runtime import derive_seed, seeded
+from .runtime import derive_seed, seeded, torch_defaults
 from .sampling import ClassSampler, check_sampling
 from .weights import validate_inputs
 
@@ -56,6 +56,7 @@ def kernel_distance(
     return within_real+within_syn-2*mean_kernel(across)
 
 # %% ../nbs/32_dm.ipynb #67903197
+@torch_defaults()
 def distill_dm(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1

@@ -23,7 +23,7 @@ from .dataset import class_counts
 from .distilled import Distilled, at_rest, check_finite, init_images, momentum_step
 from .nets import ConvNet, autocast_bf16, build_net
 from .pixels import channel_stats, standardize, unstandardize
-from .runtime import derive_seed, seeded
+from .runtime import derive_seed, seeded, torch_defaults
 from .sampling import ClassSampler, check_sampling
 from .weights import validate_inputs
 
@@ -111,6 +111,7 @@ def train_on_synthetic(
             opt.step()
 
 # %% ../nbs/33_dsa.ipynb #33a00009
+@torch_defaults()
 def distill_dsa(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1

@@ -19,7 +19,7 @@ from .arguments import check_arguments
 from .dataset import check_images
 from .nets import ResNet18, Standardized, autocast_bf16, map_chunks
 from .pixels import channel_stats, standardize
-from .runtime import derive_seed, seeded
+from .runtime import derive_seed, seeded, torch_defaults
 
 # %% ../nbs/22_encoder.ipynb #f43001c4
 def gsc_loss(
@@ -95,6 +95,7 @@ def ResNetEncoder(channels:int=3)->nn.Module: # (N,C,H,W) -> (N,128)
     return net
 
 # %% ../nbs/22_encoder.ipynb #5ba81bdf
+@torch_defaults()
 def train_encoder(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1

@@ -19,7 +19,7 @@ from .encoder import GlanceEncoder, embed, train_encoder
 from .groups import find_clusters
 from .kde import weigh_kde
 from .nets import ConvNet, autocast_bf16
-from .runtime import derive_seed, seeded
+from .runtime import derive_seed, seeded, torch_defaults
 from .train import fit, init_model, optimizer_step, train_classifier, training_inputs
 from .weights import validate_inputs
 
@@ -61,6 +61,7 @@ def update_group_weights(
     return q/q.sum()
 
 # %% ../nbs/45_groupdro.ipynb #f4870d38
+@torch_defaults()
 def train_groupdro(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .arguments import check_arguments
 from .dataset import class_counts
 from .encoder import GlanceEncoder, embed, train_encoder
 from .kde import as_tensor, back_to_device, check_features
@@ -46,6 +47,7 @@ def weigh_groups(
     seed:int=0,
 )->Tensor: # (N,) mean one within each class
     "The oracle's weights, from bias labels: an upper bound for methods without them"
+    check_arguments(weigh_groups, locals())
     return group_weights(labels, bias)
 
 # %% ../nbs/24_groups.ipynb #7d62abb0
@@ -61,7 +63,6 @@ def find_clusters(
     given = labels
     labels = as_tensor('labels', labels)
     features = check_features(features, labels)
-    if not eps > 0: raise ValueError(f'eps must be positive, got {eps}')
     groups = torch.empty_like(labels)
     for c in range(len(class_counts(labels))):
         members = (labels == c).nonzero().flatten()
@@ -96,5 +97,6 @@ def weigh_clusters(
     on_step:Callable|None=None, # passed to `train_encoder`
 )->Tensor: # (N,) mean one within each class
     "Pseudo-groups: train an encoder with `gsc_loss`, embed, cluster, weigh each cluster alike"
+    check_arguments(weigh_clusters, locals())
     model = train_encoder(images, labels, seed=seed, net=encoder, steps=encoder_steps, on_step=on_step)
     return cluster_weights(embed(model, images), labels, eps=eps)

@@ -33,6 +33,7 @@ from dd_debias._decoding import (
     number_labels,
     split_indices,
 )
+from .arguments import check_arguments
 from .dataset import BiasedDataset
 
 # %% ../nbs/04_image_folder.ipynb #6b489744
@@ -42,6 +43,7 @@ def decode_image(
     fit:str='crop', # 'crop' to the central square, 'pad' with black bars, or 'squash'
 )->Tensor: # (3,size,size) uint8
     "Read an image as RGB bytes: upright, made square, resized. Raises ValueError if it cannot be read"
+    check_arguments(decode_image, locals())
     check_size(size)
     check_fit(fit)
     image, _ = decode_source(source, size, fit)
@@ -57,6 +59,7 @@ def read_files(
     on_skip:Callable[[str], object]|None=None, # called with each message on what was skipped or cropped; None: print
 )->tuple[Tensor, Tensor]: # images (M,3,size,size) uint8, mapped from disk; (M,) indices of the paths that could be read
     "Decode image files, or find them decoded. Files that cannot be read are left out"
+    check_arguments(read_files, locals())
     check_size(size)
     check_fit(fit)
     files = absolute_paths(paths)
@@ -81,9 +84,9 @@ def load_images(
     on_skip:Callable[[str], object]|None=None, # called with each message on what was skipped or cropped; None: print
 )->BiasedDataset: # images of 3xsizexsize; an array of grey images of that size stays grey
     "Read images of your own; their bias is unknown. Raises ValueError for what is no set of images with labels"
+    check_arguments(load_images, locals())
     if split not in ('all', 'train', 'valid', 'test'):
         raise ValueError(f"split must be 'all', 'train', 'valid' or 'test', got {split!r}")
-    if not 0 < held_out < 1: raise ValueError(f'held_out must be between 0 and 1, got {held_out}')
     check_size(size)
     check_fit(fit)
     if isinstance(source, (str, Path)):

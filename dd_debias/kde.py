@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arguments import check_arguments
 from .dataset import class_counts
 from .encoder import GlanceEncoder, embed, train_encoder
 from .weights import normalize_weights
@@ -187,6 +188,7 @@ def weigh_kde(
     on_step:Callable|None=None, # passed to `train_encoder`
 )->Tensor: # (N,) mean one within each class
     "The paper's weights: train an encoder with `gsc_loss`, embed, weigh by inverse density"
+    check_arguments(weigh_kde, locals())
     model = train_encoder(images, labels, seed=seed, net=encoder, steps=encoder_steps, lr=encoder_lr, on_step=on_step)
     features = embed(model, images) # (N,128)
     return kde_weights(features, labels, variance=variance, temperature=temperature, normalizer=normalizer,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .arguments import check_arguments
 from .nets import ConvNet, autocast_bf16
-from .runtime import derive_seed, seeded
+from .runtime import derive_seed, seeded, torch_defaults
 from .train import fit, init_model, optimizer_step, training_inputs
 from .weights import normalize_weights
 
@@ -69,6 +69,7 @@ class RelativeDifficulty:
         return biased/(biased+debiased+1e-8)
 
 # %% ../nbs/42_lff.ipynb #dee12fdb
+@torch_defaults()
 def train_lff(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1

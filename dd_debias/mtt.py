@@ -27,7 +27,15 @@ from .dataset import class_counts
 from .distilled import Distilled, at_rest, check_finite, init_images, momentum_step
 from .nets import ConvNet, build_net
 from .pixels import channel_stats, standardize, unstandardize
-from .runtime import accepted_kwargs, derive_seed, hash_tensors, load_tensors, save_tensors, seeded
+from dd_debias.runtime import (
+    accepted_kwargs,
+    derive_seed,
+    hash_tensors,
+    load_tensors,
+    save_tensors,
+    seeded,
+    torch_defaults,
+)
 from .sampling import ClassSampler
 from .weights import validate_inputs
 
@@ -137,6 +145,7 @@ def _expert_files(
     return files
 
 # %% ../nbs/34_mtt.ipynb #34a00007
+@torch_defaults()
 def expert_trajectories(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -234,6 +243,7 @@ def check_experts(
                              f'{max_start_epoch}; train them longer, or lower max_start_epoch or expert_epochs')
 
 # %% ../nbs/34_mtt.ipynb #34a00012
+@torch_defaults()
 def distill_mtt(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .arguments import check_arguments
 from .dataset import BiasedDataset
 from .image_folder import read_files
 from .sources import data_root, load_labelled_npz
@@ -91,6 +92,7 @@ def bar(
     root:str|None=None, # folder that holds bar64.npz, or BAR/train and BAR/test; None: see `data_root`
 )->BiasedDataset: # images of 3 x size x size, bias unknown
     "Biased Action Recognition (Nam et al., 2020). Raises FileNotFoundError saying where to get it"
+    check_arguments(bar, locals())
     if split not in ('train', 'test'): raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     path = _find_path(root, 'bar64.npz', f'BAR/{split}', get='github.com/alinlab/BAR')
     if path.suffix == '.npz': return _bar_npz(path, split, size)
@@ -104,6 +106,7 @@ def waterbirds(
     root:str|None=None, # folder that holds waterbird_complete95_forest2water2; None: see `data_root`
 )->BiasedDataset: # images of 3 x size x size; bias: 0 land, 1 water
     "Birds pasted before land or water (Sagawa et al., 2020). Raises FileNotFoundError saying where to get it"
+    check_arguments(waterbirds, locals())
     _check_split(split)
     folder = _find_path(root, 'waterbird_complete95_forest2water2',
                         get='nlp.stanford.edu/data/dro/waterbird_complete95_forest2water2.tar.gz')
@@ -132,6 +135,7 @@ def celeba(
     root:str|None=None, # folder that holds celeba/img_align_celeba and the lists; None: see `data_root`
 )->BiasedDataset: # images of 3 x size x size
     "Faces (Liu et al., 2015). Raises FileNotFoundError saying where to get it, ValueError for an unknown attribute"
+    check_arguments(celeba, locals())
     _check_split(split)
     get = 'mmlab.ie.cuhk.edu.hk/projects/CelebA.html'
     folder = _find_path(root, 'celeba/img_align_celeba', get=get)
@@ -163,6 +167,7 @@ def bffhq(
     root:str|None=None, # folder that holds bffhq; None: see `data_root`
 )->BiasedDataset: # images of 3 x size x size; bias: 0 goes with young, 1 with old
     "Biased FFHQ, age and gender (Kim et al., 2021; Lee et al., 2021). Raises FileNotFoundError saying where to get it"
+    check_arguments(bffhq, locals())
     _check_split(split)
     get = 'github.com/kakaoenterprise/Learning-Debiased-Disentangled'
     folder = _find_path(root, f'bffhq/{percent if split == "train" else split}', get=get)

@@ -9,8 +9,9 @@ __all__ = ['MatmulConv2d', 'AvgPool2x2', 'ConvNet', 'MLP', 'LeNet', 'AlexNet', '
            'Standardized', 'build_net', 'map_chunks']
 
 # %% ../nbs/11_nets.ipynb #06feed00
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
@@ -197,10 +198,21 @@ def build_net(
     net:Callable, # net(channels, classes, size) -> nn.Module
     images:Tensor, # (N,C,H,W)
     classes:int,
+    *,
+    needs:Sequence[str]=(), # what the network must have: 'embed', 'head'
 )->nn.Module:
-    "An untrained network for such images, initialised on their device"
+    "An untrained network for such images, initialised on their device. Raises ValueError if `net` does not make one"
     channels, size = images.shape[1:3]
-    with images.device: return net(channels, classes, size).to(images.device)
+    if classes < 2: raise ValueError('labels must be of two classes or more, since one cannot be told from another')
+    try: inspect.signature(net).bind(channels, classes, size)
+    except TypeError as e: raise ValueError(f'net must take (channels, classes, size): {e}') from e
+    with images.device: model = net(channels, classes, size)
+    if not isinstance(model, nn.Module): raise ValueError(f'net must return an nn.Module, got {type(model).__name__}')
+    for name in needs:
+        if not hasattr(model, name):
+            raise ValueError(f'net: its module has no .{name}, which is needed here; .embed(x) must give the embedding '
+                             'of images (N,C,H,W) as (N,D) and .head be the linear layer that classifies it')
+    return model.to(images.device)
 
 # %% ../nbs/11_nets.ipynb #f009dc42
 def map_chunks(

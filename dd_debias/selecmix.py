@@ -18,7 +18,7 @@ from .arguments import check_arguments
 from .encoder import GlanceEncoder, gsc_loss
 from .lff import RelativeDifficulty, gce_loss
 from .nets import ConvNet, autocast_bf16
-from .runtime import derive_seed, seeded
+from .runtime import derive_seed, seeded, torch_defaults
 from .train import fit, init_model, optimizer_step, training_inputs
 
 # %% ../nbs/44_selecmix.ipynb #e0e2ceaf
@@ -35,6 +35,7 @@ def contradicting_pairs(
     return similarity.masked_fill(same_class, -torch.inf).argmax(1)
 
 # %% ../nbs/44_selecmix.ipynb #c686d621
+@torch_defaults()
 def train_selecmix(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1

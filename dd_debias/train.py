@@ -20,7 +20,7 @@ from .arguments import check_arguments
 from .augment import batch_augment
 from .nets import ConvNet, Standardized, build_net, map_chunks
 from .pixels import channel_stats, standardize
-from .runtime import derive_seed, seeded
+from .runtime import derive_seed, seeded, torch_defaults
 from .sampling import epoch_batches
 from .weights import validate_inputs
 
@@ -30,10 +30,12 @@ def init_model(
     images:Tensor, # (N,C,H,W)
     labels:Tensor, # (N,)
     stats:tuple[Tensor, Tensor], # mean (C,) and std (C,)
+    *,
+    needs:Sequence[str]=(), # see `build_net`
 )->Standardized:
     "An untrained network that takes images as they are stored; its `.net` takes them standardised"
     classes = int(labels.max())+1
-    return Standardized(build_net(net, images, classes), *stats).to(images.device)
+    return Standardized(build_net(net, images, classes, needs=needs), *stats).to(images.device)
 
 def training_inputs(
     images:Tensor, # (N,C,H,W) uint8, or float: in [0,1] unless stats are given
@@ -120,6 +122,7 @@ def _one_model(net, bf16): # parameters and forward, as from `stack_models`
     return dict(net.named_parameters()), forward
 
 # %% ../nbs/40_train.ipynb #e50044a6
+@torch_defaults()
 def train_classifier(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
