@@ -5,6 +5,7 @@ import sys
 
 def main()->int:
     "Exit status of the command line"
+    if sys.stderr is None: sys.stderr = open(os.devnull, 'w') # noqa: SIM115 (closed by 2>&-)
     try:
         from .cli import main as command_line  # takes seconds, in which Ctrl-C may come
         return command_line()

@@ -299,7 +299,9 @@ def _status(call:Callable, command:str='')->int:
     try:
         call()
         print(end='', flush=True) # so that a full disk is noticed here
-    except CycloptsError as e: return _fail(f"{str(e).rstrip('.')}. See dd-debias {command} --help")
+    except CycloptsError as e:
+        text = str(e) if str(e).endswith(('.', '?')) else f'{e}.'
+        return _fail(f'{text} See dd-debias {command} --help')
     except KeyboardInterrupt: return _fail('stopped; what was begun goes on when the same command is given again', 130)
     except BaseException as e: # SystemExit too, of a module that is not ours
         if BrokenPipeError in (type(e), type(e.__context__)): return 141 # as of other commands before `head`
