@@ -19,7 +19,7 @@ from torch import Tensor
 from .arguments import check_arguments
 from .dataset import BiasedDataset, class_counts
 from .pixels import pad
-from .runtime import accepted_kwargs, derive_seed, seeded
+from .runtime import accepted_kwargs, derive_seed, double, seeded
 from .sources import digits, mnist
 
 # %% ../nbs/03_bias.ipynb #31431b08
@@ -38,7 +38,7 @@ def _split_by_size(
     counts:Tensor, # (C,) sizes of the classes
 )->Tensor: # (C,) integers that sum to `total`
     "Shares in proportion to the sizes, rounded by the largest remainders"
-    share = counts.double()*total/counts.sum()
+    share = double(counts)*total/counts.sum()
     rounded = share.floor().long()
     by_remainder = (share-rounded).argsort(descending=True, stable=True)
     missing = total-int(rounded.sum())

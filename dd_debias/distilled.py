@@ -26,7 +26,7 @@ from torchvision.transforms.functional import to_pil_image
 from .augment import operations
 from .pixels import standardize, to_uint8
 from .plots import figure_to_png, show_images
-from .runtime import derive_seed, load_tensors, save_tensors, seeded, to_plain
+from .runtime import derive_seed, double, load_tensors, save_tensors, seeded, to_plain
 from .sampling import check_ipc, draw_by_weight
 
 # %% ../nbs/30_distilled.ipynb #d5396c38
@@ -181,7 +181,7 @@ def init_images(
         classes = int(labels.max())+1
         with seeded(derive_seed(seed, 'noise')): noise = torch.randn(classes*ipc, *images.shape[1:])
         return noise.to(images.device)
-    by = weights if init == 'weighted' else (weights > 0).double()
+    by = weights if init == 'weighted' else double(weights > 0)
     fewest = int(check_ipc(1 if repeat else ipc, labels, by).min())
     needed = ipc*factor**2 # real images of each class
     if fewest < needed and not repeat:

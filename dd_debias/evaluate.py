@@ -23,7 +23,7 @@ from .arguments import check_arguments
 from .dataset import BiasedDataset
 from .distilled import Distilled
 from .nets import MLP, VGG11, AlexNet, ConvNet, LeNet, ResNet18, map_chunks
-from .runtime import accepted_kwargs, derive_seed, oracle_kwargs
+from .runtime import accepted_kwargs, derive_seed, double, oracle_kwargs
 from .train import train_classifier
 
 # %% ../nbs/41_evaluate.ipynb #e034dfd5
@@ -38,8 +38,8 @@ def group_accuracy(
     def sum_by_group(x): # (N,) -> (classes, biases)
         return x.new_zeros(shape).index_put(group, x, accumulate=True)
 
-    correct = sum_by_group(right.double())
-    total = sum_by_group(torch.ones_like(right, dtype=torch.float64))
+    correct = sum_by_group(double(right))
+    total = sum_by_group(double(torch.ones_like(right)))
     return 100*correct/total
 
 def _check_classes(

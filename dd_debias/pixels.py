@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .runtime import double
+
 # %% ../nbs/01_pixels.ipynb #1f7a9d6c
 def to_float(
     images:Tensor, # uint8 in 0..255, or float in [0,1]
@@ -46,15 +48,15 @@ def channel_stats(
     block:int=4096, # images at a time, which bounds the memory
 )->tuple[Tensor, Tensor]: # mean (C,), std (C,), of pixels in [0,1]
     "Weighted mean and standard deviation of each channel; the latter is at least .01"
-    w = torch.ones(len(images), dtype=torch.float64, device=images.device) if weights is None else weights.double()
+    w = double(torch.ones(len(images), device=images.device) if weights is None else weights)
     means = [] # of x, for each image and channel
     squares = [] # of x**2
     for part in images.split(block):
         x = to_float(part)
         means.append(x.mean((2, 3)))
         squares.append(x.square().mean((2, 3)))
-    mean = w@torch.cat(means).double()/w.sum() # (C,)
-    mean_square = w@torch.cat(squares).double()/w.sum() # (C,)
+    mean = w@double(torch.cat(means))/w.sum() # (C,)
+    mean_square = w@double(torch.cat(squares))/w.sum() # (C,)
     std = (mean_square-mean**2).clamp_min(1e-4).sqrt()
     return mean.float(), std.float()
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .arguments import check_arguments
 from .dataset import class_counts
-from .runtime import derive_seed, seeded
+from .runtime import derive_seed, double, seeded
 from .weights import validate_inputs
 
 # %% ../nbs/21_sampling.ipynb #b2ea703e
@@ -26,7 +26,7 @@ class ClassSampler:
         weights:Tensor, # (N,)
     ):
         self.order = labels.argsort(stable=True) # (N,) indices, class by class
-        sorted_weights = weights[self.order].double()
+        sorted_weights = double(weights[self.order])
         self.ends = sorted_weights.cumsum(0) # (N,) where each sample's interval ends
         last = class_counts(labels).cumsum(0)-1 # (C,) position in `order` of the last sample of each class
         self.high = self.ends[last] # (C,) where the part of each class ends
@@ -35,7 +35,7 @@ class ClassSampler:
         self.last = positive[torch.searchsorted(positive, last, right=True)-1] # (C,) the last one of positive weight
 
     def __call__(self, batch:int, generator:torch.Generator|None=None)->Tensor: # (C,batch) indices into the set
-        u = torch.rand(len(self.high), batch, dtype=torch.float64, generator=generator).to(self.ends.device)
+        u = torch.rand(len(self.high), batch, dtype=torch.float64, generator=generator).to(self.ends)
         points = self.low[:, None]+u*(self.high-self.low)[:, None] # (C,batch)
         at = torch.searchsorted(self.ends, points, right=True)
         at = at.minimum(self.last[:, None]) # rounding must not step past the last sample with weight
@@ -73,9 +73,9 @@ def draw_by_weight(
 )->Tensor: # (C*n,) indices, sorted by class
     "Draw without replacement, in proportion to weight at each draw (Efraimidis and Spirakis, 2006)"
     check_ipc(1 if repeat else n, labels, weights)
-    with seeded(derive_seed(seed, 'draw')): u = torch.rand(len(labels), dtype=torch.float64).to(labels.device)
-    key = weights.double().log()-(-u.log()).log() # (N,)
-    key = key.masked_fill(weights <= 0, -torch.inf)
+    w = double(weights)
+    with seeded(derive_seed(seed, 'draw')): u = torch.rand(len(labels), dtype=torch.float64).to(w)
+    key = w.log()-(-u.log()).log() # (N,)
     again_and_again = torch.arange(n, device=labels.device)
     drawn = []
     for c in range(int(labels.max())+1):

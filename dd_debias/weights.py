@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .dataset import check_images, class_counts
+from .runtime import double
 
 # %% ../nbs/20_weights.ipynb #1a703211
 def normalize_weights(
@@ -29,7 +30,7 @@ def normalize_weights(
                          f'got {tuple(weights.shape)}')
     if weights.device != labels.device:
         raise ValueError(f'weights are on {weights.device} and labels on {labels.device}; move one with .to')
-    w = weights.double()
+    w = double(weights)
     if weights.is_complex() or not w.isfinite().all() or (w < 0).any():
         raise ValueError('weights must be finite and non-negative; replace NaN, infinite and negative ones')
     totals = w.new_zeros(len(counts)).index_add_(0, labels, w) # (C,)
@@ -50,7 +51,7 @@ def validate_inputs(
 )->Tensor: # (N,) float64, mean one within each class
     "Check that images, labels and weights describe the same samples. Raises ValueError naming the one that does not"
     check_images(images, labels, bounded=bounded)
-    if weights is None: weights = torch.ones_like(labels, dtype=torch.float64)
+    if weights is None: weights = double(torch.ones_like(labels))
     return normalize_weights(weights, labels)
 
 # %% ../nbs/20_weights.ipynb #feb27e3d
@@ -66,8 +67,8 @@ def effective_size(
     labels:Tensor, # (N,)
 )->Tensor: # (C,) between 1 and the size of the class
     "(sum w)^2 / sum w^2 in each class (Kish, 1965)"
-    w = weights.double()
-    zeros = torch.zeros(len(class_counts(labels)), dtype=torch.float64, device=weights.device) # (C,)
+    w = double(weights)
+    zeros = w.new_zeros(len(class_counts(labels))) # (C,)
     sums = zeros.index_add(0, labels, w)
     square_sums = zeros.index_add(0, labels, w**2)
     return sums**2/square_sums
@@ -84,7 +85,7 @@ def check_weights(
     assert w.shape == labels.shape and w.device == images.device, \
         'weigh must return one weight per image, on the device of the images'
     assert w.isfinite().all() and (w >= 0).all(), 'weights must be finite and non-negative'
-    assert torch.allclose(w.double(), normalize_weights(w, labels), rtol=1e-4), \
+    assert torch.allclose(double(w), normalize_weights(w, labels), rtol=1e-4), \
         'weights must have mean one in every class; use dd_debias.weights.normalize_weights'
     assert w.equal(weigh(images, labels, seed=1)), 'the same seed must give the same weights'
     assert torch.get_rng_state().equal(before), \
