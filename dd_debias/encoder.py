@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .arguments import check_arguments
+from .arguments import check_arguments, check_takes
 from .dataset import check_images
 from .nets import ResNet18, Standardized, autocast_bf16, map_chunks
 from .pixels import channel_stats, standardize
@@ -115,6 +115,7 @@ def train_encoder(
     check_arguments(train_encoder, locals())
     check_images(images, labels)
     if batch < 2: raise ValueError(f'batch must be at least 2, since images are compared with each other, got {batch}')
+    check_takes('net', net, 'channels')
     device = images.device
     steps = steps or max(30, math.ceil(8*len(images)/batch))
     stats = channel_stats(images)

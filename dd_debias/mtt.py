@@ -145,6 +145,12 @@ def _expert_files(
     return files
 
 # %% ../nbs/34_mtt.ipynb #34a00007
+def _read_expert(file:Path, epochs:int)->Tensor: # (epochs+1,P)
+    path = load_tensors(file)[0].get('path', torch.empty(0))
+    if path.ndim != 2 or len(path) != epochs+1 or not path.isfinite().all():
+        raise ValueError(f'{file} must hold a finite trajectory of {epochs} epochs; delete it and run again')
+    return path
+
 @torch_defaults()
 def expert_trajectories(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
@@ -172,7 +178,7 @@ def expert_trajectories(
     files = _expert_files(cache, experts, (images, labels, w), net, options)
     paths = {} # of the experts that are finished
     for i, (file, _) in files.items():
-        if file.exists(): paths[i] = load_tensors(file)[0]['path'].to(images.device)
+        if file.exists(): paths[i] = _read_expert(file, epochs).to(images.device)
 
     def report(epoch, theta): # theta (E,P) of the experts in training
         finished = len(paths)*epochs+epoch*len(theta)

@@ -9,7 +9,6 @@ __all__ = ['MatmulConv2d', 'AvgPool2x2', 'ConvNet', 'MLP', 'LeNet', 'AlexNet', '
            'Standardized', 'build_net', 'map_chunks']
 
 # %% ../nbs/11_nets.ipynb #06feed00
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from .arguments import check_takes
 from .pixels import standardize
 
 # %% ../nbs/11_nets.ipynb #e897a504
@@ -204,8 +204,7 @@ def build_net(
     "An untrained network for such images, initialised on their device. Raises ValueError if `net` does not make one"
     channels, size = images.shape[1:3]
     if classes < 2: raise ValueError('labels must be of two classes or more, since one cannot be told from another')
-    try: inspect.signature(net).bind(channels, classes, size)
-    except TypeError as e: raise ValueError(f'net must take (channels, classes, size): {e}') from e
+    check_takes('net', net, 'channels', 'classes', 'size')
     with images.device: model = net(channels, classes, size)
     if not isinstance(model, nn.Module): raise ValueError(f'net must return an nn.Module, got {type(model).__name__}')
     for name in needs:

@@ -46,7 +46,8 @@ def training_inputs(
     "What every trainer begins with. Raises ValueError, naming the argument, for inputs that do not belong together"
     w = validate_inputs(images, labels, weights, bounded=stats is None).float()
     if stats is None: return w, channel_stats(images, w)
-    if len(stats) != 2: raise ValueError(f'stats must be a pair, mean and deviation, got {len(stats)} values')
+    if not isinstance(stats, (tuple, list)) or len(stats) != 2:
+        raise ValueError(f'stats must be a pair, mean and deviation, got {type(stats).__name__}')
     mean, std = stats
     one_each = images.shape[1:2] # (C,)
     if mean.shape != one_each or std.shape != one_each or not (std > 0).all():

@@ -1,6 +1,7 @@
 "Errors about bad input are one sentence that names the argument and the fix"
 import inspect
 import math
+from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace, UnionType
 from typing import get_args
@@ -36,7 +37,8 @@ def with_batch_norm(channels, classes, size):
 
 def mlp_experts(*args, net, **kwargs): return short(*args, net=MLP, **kwargs) # whatever net is asked for
 
-small = dict(ipc=1, net=partial(ConvNet, width=4))
+narrow = partial(ConvNet, width=4)
+small = dict(ipc=1, net=narrow)
 tiny_mtt = partial(distill_mtt, *few.xy, max_start_epoch=1, experts=short, **small)
 
 def of_test(images): return BiasedDataset(images, few.labels)
@@ -169,11 +171,28 @@ def test_a_set_is_read_as_others_are():
     scores = [evaluate(data, data, train=train, networks=1) for data in (foreign, few)]
     assert scores[0]['all'].equals(scores[1]['all'])
 
-def test_another_default_dtype_is_refused():
+@contextmanager
+def in_float64():
     torch.set_default_dtype(torch.float64)
-    try:
-        with pytest.raises(ValueError, match=r'call torch.set_default_dtype\(torch.float32\)'): distill_dm(*few.xy)
+    try: yield
     finally: torch.set_default_dtype(torch.float32)
+
+TRAINED = {
+    'dm': partial(distill_dm, ipc=1, steps=2, batch=4, net=narrow),
+    'dsa': partial(distill_dsa, ipc=1, rounds=1, outer=2, batch=4, net=narrow),
+    'mtt': partial(distill_mtt, ipc=1, steps=2, max_start_epoch=1, experts=short, net=narrow),
+    'encoder': partial(train_encoder, steps=2, batch=8),
+    'trainer': partial(train_classifier, epochs=1, net=narrow)}
+
+@pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode, in_float64])
+@pytest.mark.parametrize('name', TRAINED)
+def test_modes_of_the_caller_change_nothing(name, mode):
+    def result():
+        made = TRAINED[name](*few.xy)
+        return made.images if hasattr(made, 'images') else torch.cat([p.detach().flatten() for p in made.parameters()])
+    expected = result()
+    with mode(): found = result()
+    assert found.equal(expected)
 
 DIVERGING = {
     'dm': (partial(distill_dm, *few.xy, ipc=1, steps=60, batch=4, lr=1e30, net=MLP), 'lower lr'),
