@@ -160,10 +160,10 @@ def bg_fmnist(
     per_kind:int=400, # different scenes of a kind in training; the fewer, the stronger the shortcut; there are 400
     blend:str='mask', # 'mask': cut out at a threshold; 'alpha': blend by grey level
     threshold:int=25, # grey level above which a pixel belongs to the garment
-    scene_source:str|None=None, # a folder of scenes or 'textures'; None: miniplaces.npz if it is there, else textures
+    scene_source:str|Path|None=None, # a folder, or 'textures'; None: miniplaces.npz if it is there, else textures
     color_conflict:float|None=None, # share that lacks its class's colour, a second shortcut; None: garments stay grey
     seed:int=0,
-    root:str|None=None, # folder of fashion_mnist.npz and miniplaces.npz; None: $DD_DEBIAS_DATA, else the user's cache
+    root:str|Path|None=None, # folder of fashion_mnist.npz and miniplaces.npz; None: see `data_root`
 )->BiasedDataset: # images of 3x32x32
     "Background Fashion-MNIST (paper, section 5.1). The bias is the scene or, with `color_conflict`, scene and colour"
     check_arguments(bg_fmnist, locals())

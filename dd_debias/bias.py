@@ -12,6 +12,7 @@ __all__ = ['COLORS', 'NOISE', 'PAPER_COUNTS', 'assign_bias', 'check_bytes', 'che
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -206,7 +207,7 @@ def cmnist(
     severity:int=4, # of the colour noise, 1 to 5
     min_strength:float=1., # strength of the colour: uniform between this and 1
     seed:int=0,
-    root:str|None=None, # folder of mnist.npz; None: $DD_DEBIAS_DATA, else the user's cache
+    root:str|Path|None=None, # folder of mnist.npz; None: $DD_DEBIAS_DATA, else the user's cache
 )->BiasedDataset: # images of 3x32x32
     "Colored MNIST, with the paper's exact counts at .01, .02 and .05"
     check_arguments(cmnist, locals())

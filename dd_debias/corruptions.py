@@ -12,6 +12,7 @@ import io
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -514,10 +515,10 @@ def corrupted_cifar10(
     conflict:float=.05, # share of conflicting samples in train; elsewhere the corruption is independent of the label
     split:str='train', # 'train' (about 45,000 images), 'valid' (4,938, in training at no share) or 'test' (10,000)
     *,
-    preset:str='mixed', # 'type0', 'type1' or 'mixed', which is most likely the paper's
+    preset:str|tuple[str, ...]='mixed', # 'type0', 'type1' or 'mixed', which is most likely the paper's
     severity:int=5, # 1 to 5; 5 is what the public Corrupted CIFAR-10 calls 4
     seed:int=0,
-    root:str|None=None, # folder of cifar10.npz; None: $DD_DEBIAS_DATA, else the user's cache
+    root:str|Path|None=None, # folder of cifar10.npz; None: $DD_DEBIAS_DATA, else the user's cache
 )->BiasedDataset: # images of 3x32x32
     "Corrupted CIFAR-10, with the paper's exact counts at .01, .02 and .05, and 45,000 images at any other share"
     check_arguments(corrupted_cifar10, locals())

@@ -148,12 +148,10 @@ def class_counts(
         raise ValueError('labels must be a non-empty (N,) tensor of int64, such as torch.as_tensor(labels).long(), '
                          f'got {found}')
     if labels.min() < 0: raise ValueError(f'labels must be numbered from 0, got {int(labels.min())}')
-    if labels.max() >= len(labels):
-        raise ValueError(f'labels must be 0..C-1 without gaps, got {int(labels.max())} among {len(labels)} labels')
-    counts = labels.bincount()
-    empty = (counts == 0).nonzero().flatten().tolist()
-    if empty:
-        raise ValueError(f'labels: no sample of class {empty[0]}; '
+    found, counts = labels.unique(return_counts=True)
+    gaps = (found != torch.arange(len(found), device=found.device)).nonzero().flatten().tolist()
+    if gaps:
+        raise ValueError(f'labels: no sample of class {gaps[0]}; '
                          'number the classes 0..C-1 without gaps, or drop the empty one')
     return counts
 

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .arguments import check_arguments, check_takes
+from .arguments import check_arguments
 from .dataset import BiasedDataset
 from .distilled import Distilled
 from .nets import MLP, VGG11, AlexNet, ConvNet, LeNet, ResNet18, map_chunks
@@ -130,7 +130,6 @@ def evaluate(
 )->pd.DataFrame: # one row a network, columns as from `accuracy`, in percent
     "Train `networks` networks from scratch on `data` and test the last state of each. Raises as `as_test_set`"
     check_arguments(evaluate, locals())
-    check_takes('train', train, 'images', 'labels')
     images, labels = training_set(data)
     test = as_test_set(test, images, labels)
     if stacked and not accepted_kwargs(train, 'seeds'):

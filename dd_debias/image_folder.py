@@ -72,7 +72,7 @@ def read_files(
 
 # %% ../nbs/04_image_folder.ipynb #9d042e27
 def load_images(
-    source:str|None=None, # folder of classes, or of train/ and test/ with these; array; torch or Hugging Face Dataset
+    source:Any=None, # folder of classes, or of train/ and test/ with these; array; torch or Hugging Face Dataset
     labels:Any=None, # (N,) integers or names, with an array; any other source has them
     *,
     split:str='all', # 'train' or 'test', or 'valid' where the folder has it
@@ -80,7 +80,7 @@ def load_images(
     fit:str='crop', # to make images square: 'crop' to the central square, 'pad' with black bars, or 'squash'
     held_out:float=.2, # share of each class that is 'test', where the folder does not say
     seed:int=0, # of that split
-    cache:str|None=None, # folder for the decoded images; None: decoded/ in `data_root()`
+    cache:str|Path|None=None, # folder for the decoded images; None: decoded/ in `data_root()`
     on_skip:Callable[[str], object]|None=None, # called with each message on what was skipped or cropped; None: print
 )->BiasedDataset: # images of 3xsizexsize; an array of grey images of that size stays grey
     "Read images of your own; their bias is unknown. Raises ValueError for what is no set of images with labels"

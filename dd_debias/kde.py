@@ -77,7 +77,7 @@ def kde_density(
     given = features
     features = check_features(given)
     check_arguments(kde_density, locals())
-    if variance > 1e300: raise ValueError(f'variance must be below 1e300, got {variance}')
+    if variance >= 1e300: raise ValueError(f'variance must be below 1e300, got {variance}')
     z, pairwise = _for_distances(features, variance) # (N,D)
     n, d = z.shape
     drawn = _draw_reference(n, reference).to(z.device) # (M,) the samples that stand for all

@@ -49,7 +49,7 @@ def _load_rows(
     rows:Sequence[tuple[Path, int, int]], # path, label, bias
     size:int, # pixels
     classes:tuple[str, ...],
-    root:str|None,
+    root:str|Path|None,
 )->BiasedDataset: # without the images that cannot be read
     "Read a list of images. Raises ValueError if it is empty"
     if not rows: raise ValueError('no image is listed for this split; unpack the set again')
@@ -89,7 +89,7 @@ def bar(
     split:str='train', # 'train' (1,941 images) or 'test' (654)
     *,
     size:int=64, # pixels; the .npz file holds 64
-    root:str|None=None, # folder that holds bar64.npz, or BAR/train and BAR/test; None: see `data_root`
+    root:str|Path|None=None, # folder that holds bar64.npz, or BAR/train and BAR/test; None: see `data_root`
 )->BiasedDataset: # images of 3 x size x size, bias unknown
     "Biased Action Recognition (Nam et al., 2020). Raises FileNotFoundError saying where to get it"
     check_arguments(bar, locals())
@@ -103,7 +103,7 @@ def waterbirds(
     split:str='train', # 'train' (4,795 images, 5% conflicting), 'valid' (1,199) or 'test' (5,794)
     *,
     size:int=64, # pixels
-    root:str|None=None, # folder that holds waterbird_complete95_forest2water2; None: see `data_root`
+    root:str|Path|None=None, # folder that holds waterbird_complete95_forest2water2; None: see `data_root`
 )->BiasedDataset: # images of 3 x size x size; bias: 0 land, 1 water
     "Birds pasted before land or water (Sagawa et al., 2020). Raises FileNotFoundError saying where to get it"
     check_arguments(waterbirds, locals())
@@ -132,7 +132,7 @@ def celeba(
     label:str='Blond_Hair', # an attribute
     attribute:str='Male', # the attribute that is the bias
     size:int=64, # pixels
-    root:str|None=None, # folder that holds celeba/img_align_celeba and the lists; None: see `data_root`
+    root:str|Path|None=None, # folder that holds celeba/img_align_celeba and the lists; None: see `data_root`
 )->BiasedDataset: # images of 3 x size x size
     "Faces (Liu et al., 2015). Raises FileNotFoundError saying where to get it, ValueError for an unknown attribute"
     check_arguments(celeba, locals())
@@ -164,7 +164,7 @@ def bffhq(
     *,
     percent:str='0.5pct', # which training set, the name of its folder: 0.5pct, 1pct, 2pct, 5pct
     size:int=64, # pixels
-    root:str|None=None, # folder that holds bffhq; None: see `data_root`
+    root:str|Path|None=None, # folder that holds bffhq; None: see `data_root`
 )->BiasedDataset: # images of 3 x size x size; bias: 0 goes with young, 1 with old
     "Biased FFHQ, age and gender (Kim et al., 2021; Lee et al., 2021). Raises FileNotFoundError saying where to get it"
     check_arguments(bffhq, locals())

@@ -98,13 +98,13 @@ def test_corruptions_are_independent_of_each_other():
     assert not mixed.equal(corrupt(x, bias, names='type0', seed=1))
 
 @pytest.mark.parametrize('match,change', [
-    ('severity must be 1 to 5, got 0', dict(severity=0)),
+    ('severity must be a whole number from 1 to 5, got 0', dict(severity=0)),
     ('names must be one of type0, type1, mixed', dict(names='type2')),
     ("no corruption 'haze'", dict(names=('fog', 'haze'))),
     ('bias must be 0 to 9', dict(bias=torch.full((4,), 10))),
     ('bias must be 0 to 9', dict(bias=torch.full((4,), -1))),
     ('bias must be a tensor of int64', dict(bias=torch.tensor([0, .5, 1, 2]))),
-    ('bias must be a tensor of int64, .* of NoneType', dict(bias=None)),
+    ('bias must be a tensor .*, got None', dict(bias=None)),
     ('bias must be a tensor of int64', dict(bias=torch.arange(3))),
     ('names must hold at least one', dict(names=())),
     ('names must be one of', dict(names=(1, 2))),

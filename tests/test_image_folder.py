@@ -401,7 +401,7 @@ def test_fit():
         for fit in ('crop', 'pad', 'squash'): assert decode_image(np.full(shape, 9, np.uint8), 8, fit).max() == 9
     for fit in ('crop', 'pad', 'squash'): assert decode_image(wide[:, :8], 8, fit).equal(chw(wide[:, :8]))
     for wrong in ('Crop', '', None, 0, []):
-        with pytest.raises(ValueError, match="fit must be 'crop', 'pad' or 'squash'"): decode_image(im, 8, wrong)
+        with pytest.raises(ValueError, match="^fit must be"): decode_image(im, 8, wrong)
 
 def test_fit_of_every_source(tmp_path, own, messages):
     wide = noise(4, 8, 16, 3)

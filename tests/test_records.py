@@ -110,7 +110,7 @@ def test_trainer_that_is_an_oracle(tmp_path):
 
 NO_RECORD = ['{"a": 1', '\xff', '5', '[1]', 'null', '['*10**5, '{"accuracy": {}}']+[
     json.dumps(dict(accuracy=dict(all=[1]), data=data, weigh=None, distill=None, evaluate=None, seed=0))
-    for data in (5, dict(function=1), dict(function=[1]), dict(function='dd_debias.run.os'))]
+    for data in (5, dict(function=1), dict(function=[1]), dict(function='dd_debias.artifacts.os'))]
 
 @pytest.mark.parametrize('line', NO_RECORD, ids=range(len(NO_RECORD)))
 def test_damaged_lines_are_left_out(line, tmp_path):
