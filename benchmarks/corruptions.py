@@ -76,8 +76,8 @@ def main(python):
     import torch
 
     from dd_debias.corruptions import CORRUPTIONS
+    from dd_debias.files import atomic_write
     from dd_debias.pixels import to_float
-    from dd_debias.runtime import atomic_write
     from dd_debias.sources import cifar10, data_root
     levels = {name: f.levels for name, f in CORRUPTIONS.items() if name != 'original'}
     request = json.dumps(dict(levels=levels, data=str(data_root()/'cifar10.npz')))

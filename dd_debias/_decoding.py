@@ -21,7 +21,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
-from .runtime import atomic_write, derive_seed, seeded
+from .files import atomic_write
+from .runtime import derive_seed, seeded
 from .sources import data_root
 
 Decoded = tuple[Tensor, float] # (3,size,size) uint8, and the share of the picture that was cropped away

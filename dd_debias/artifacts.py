@@ -25,8 +25,8 @@ from torch import Tensor
 from .config import complete, identity
 from .dataset import BiasedDataset
 from .distilled import Distilled, load
+from .files import atomic_write, hash_tensors, load_tensors, save_tensors
 from .records import read_json, read_lines, run_name, upgrade
-from .runtime import atomic_write, hash_tensors, load_tensors, save_tensors
 
 # %% ../nbs/52_artifacts.ipynb #3a4ce8ec
 def run_folder(

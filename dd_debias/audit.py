@@ -22,10 +22,11 @@ from torch import Tensor
 
 import dd_debias
 from .dataset import BiasedDataset, check_images, class_counts
+from .files import atomic_write
 from .kde import as_tensor, weigh_kde
 from .pixels import to_uint8
 from .plots import GREY, RED, figure_to_png, subplots
-from .runtime import atomic_write, oracle_kwargs
+from .runtime import oracle_kwargs
 from .weights import conflict_share, effective_size, normalize_weights
 
 # %% ../nbs/25_audit.ipynb #914ce537

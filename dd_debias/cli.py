@@ -7,11 +7,10 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial, wraps
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
-from threading import Thread
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -32,7 +31,7 @@ from .evaluate import evaluate
 from .paper import METHODS, SETS, cell_command, cells, sweep_cells
 from .recipes import apply_recipe
 from .run import error_sentence, run
-from .runtime import accepted_kwargs, check_device, progress_bar
+from .runtime import accepted_kwargs, check_device, end_with_parent, progress_bar
 
 __all__ = ['main']
 
@@ -262,10 +261,7 @@ def _share(work:Callable, devices:Sequence[str])->None:
 
 def _child(work:Callable)->None:
     "What a process of a sweep does, which must not outlive a killed sweep"
-    def follow_parent():
-        parent_process().join()
-        os._exit(1)
-    Thread(target=follow_parent, daemon=True).start()
+    end_with_parent()
     sys.exit(_status(work))
 
 def _export(

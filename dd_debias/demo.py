@@ -19,12 +19,12 @@ from .coresets import distill_random
 from .distilled import Distilled, load
 from .dm import distill_dm
 from .evaluate import evaluate
+from .files import atomic_write
 from .groups import weigh_groups
 from .kde import weigh_kde
 from .nets import ConvNet
 from .plots import figure_to_png, plot_accuracy_bars, subplots
 from .run import run
-from .runtime import atomic_write
 from .train import train_classifier
 
 # %% ../nbs/55_demo.ipynb #1cdb4455

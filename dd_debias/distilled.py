@@ -24,9 +24,10 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from .augment import operations
+from .files import load_tensors, save_tensors, to_plain
 from .pixels import standardize, to_uint8
 from .plots import figure_to_png, show_images
-from .runtime import derive_seed, double, load_tensors, save_tensors, seeded, to_plain
+from .runtime import derive_seed, double, seeded
 from .sampling import check_ipc, draw_by_weight
 
 # %% ../nbs/30_distilled.ipynb #d5396c38

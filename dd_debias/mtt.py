@@ -25,17 +25,10 @@ from .augment import batch_augment
 from .config import call_config
 from .dataset import class_counts
 from .distilled import Distilled, at_rest, check_finite, init_images, momentum_step
+from .files import hash_tensors, load_tensors, save_tensors
 from .nets import ConvNet, build_net
 from .pixels import channel_stats, standardize, unstandardize
-from dd_debias.runtime import (
-    accepted_kwargs,
-    derive_seed,
-    hash_tensors,
-    load_tensors,
-    save_tensors,
-    seeded,
-    torch_defaults,
-)
+from .runtime import accepted_kwargs, derive_seed, seeded, torch_defaults
 from .sampling import ClassSampler
 from .weights import validate_inputs
 

@@ -8,14 +8,12 @@ Docs: https://dd-debias.github.io/dd-debias/parallel.html.md"""
 __all__ = ['distill_shared']
 
 # %% ../nbs/35_parallel.ipynb #05333a76
-import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
-from threading import Thread
 from typing import Any
 
 import torch
@@ -24,7 +22,8 @@ from torch import Tensor
 from .dataset import class_counts
 from .distilled import Distilled
 from .dm import distill_dm
-from .runtime import Checkpoint, accepted_kwargs, check_device
+from .files import Checkpoint
+from .runtime import accepted_kwargs, check_device, end_with_parent
 
 # %% ../nbs/35_parallel.ipynb #bb97cd2a
 def _to_device(data:Sequence[Tensor|None], device:str)->list[Tensor|None]:
@@ -44,15 +43,6 @@ def _distill_shard(
     if checkpoint is not None: offered |= dict(on_step=checkpoint, resume_from=checkpoint.state())
     taken = accepted_kwargs(distill, *offered)
     return distill(*_to_device(data, device), **{name: offered[name] for name in taken}).to('cpu')
-
-def _end_with_parent()->None:
-    "End this process as soon as the one that started it has ended, even if that was killed"
-    def watch(parent):
-        parent.join()
-        os._exit(1)
-
-    parent = multiprocessing.parent_process()
-    if parent is not None: Thread(target=watch, args=(parent,), daemon=True).start()
 
 def _run_all(executor:Executor, calls:list[tuple])->list[Distilled]:
     "The results of `_distill_shard` for several tuples of arguments, at the same time"
@@ -100,7 +90,7 @@ def distill_shared(
     if executor is not None: shards = _run_all(executor, calls)
     else:
         spawn = torch.multiprocessing.get_context('spawn')
-        with ProcessPoolExecutor(n, spawn, initializer=_end_with_parent) as pool: shards = _run_all(pool, calls)
+        with ProcessPoolExecutor(n, spawn, initializer=end_with_parent) as pool: shards = _run_all(pool, calls)
     images_syn = torch.cat([shard.images for shard in shards])
     labels_syn = torch.cat([shard.labels for shard in shards])
     order = labels_syn.argsort(stable=True)

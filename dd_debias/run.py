@@ -45,20 +45,18 @@ from .dataset import BiasedDataset, class_counts
 from .distilled import Distilled, save
 from .dm import distill_dm
 from .evaluate import as_test_set, evaluate
+from .files import Checkpoint, atomic_write, save_tensors
 from .kde import weigh_kde
 from .nets import build_net
 from .parallel import distill_shared
 from .plots import figure_to_png
 from .records import append_line, read_json, run_config
 from dd_debias.runtime import (
-    Checkpoint,
     accepted_kwargs,
-    atomic_write,
     chain_hooks,
     check_device,
     oracle_kwargs,
     progress_bar,
-    save_tensors,
     seeded,
     torch_defaults,
 )

@@ -1,4 +1,4 @@
-"""What makes a run repeatable and lets it continue after a stop: seeds as arguments, whole files, hooks, checkpoints.
+"""What makes a run repeatable and lets it be watched: seeds as arguments, torch's modes, optional arguments, hooks.
 
 Docs: https://dd-debias.github.io/dd-debias/runtime.html.md"""
 
@@ -6,28 +6,21 @@ Docs: https://dd-debias.github.io/dd-debias/runtime.html.md"""
 
 # %% auto #0
 __all__ = ['WITHOUT_FLOAT64', 'seeded', 'derive_seed', 'torch_defaults', 'accepted_kwargs', 'oracle_kwargs', 'check_device',
-           'double', 'sync_file', 'atomic_write', 'to_plain', 'save_tensors', 'load_tensors', 'hash_tensors',
-           'chain_hooks', 'progress_bar', 'Checkpoint']
+           'double', 'chain_hooks', 'progress_bar', 'end_with_parent']
 
 # %% ../nbs/10_runtime.ipynb #14dd732f
 import hashlib
 import inspect
-import json
+import multiprocessing
 import operator
 import os
-import platform
-import re
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -101,109 +94,6 @@ def double(x:Tensor)->Tensor: # of the same shape
     "In float64; in float32 on a device that has no more"
     return x.float() if x.device.type in WITHOUT_FLOAT64 else x.double()
 
-# %% ../nbs/10_runtime.ipynb #258b3791
-_HERE = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest() # this machine, in names of files
-_TEMPORARY = re.compile(r'\..*-([0-9a-f]{8})-(\d+)-\w{8}(\.\w+)?') # machine, process
-
-def _is_running(process:int)->bool:
-    if sys.platform == 'win32': return True # there, asking would end it
-    try: os.kill(process, 0)
-    except ProcessLookupError: return False
-    except OSError: return True # another user's
-    return True
-
-def _remove_stale(folder:Path)->None:
-    "Remove the temporary files of this machine's processes that have ended, and all that are a day old"
-    for file in folder.iterdir():
-        found = _TEMPORARY.fullmatch(file.name)
-        if not found: continue
-        with suppress(OSError): # another process removes it too
-            ended = found[1] == _HERE and not _is_running(int(found[2]))
-            if ended or time.time()-file.stat().st_mtime > 24*3600: file.unlink()
-
-def sync_file(path:Path)->None:
-    "Have a file, or the names in a folder, written to the disk"
-    fd = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-    try: os.fsync(fd)
-    finally: os.close(fd)
-
-@contextmanager
-def atomic_write(
-    path:str|Path,
-)->Iterator[Path]: # a temporary path in the same folder
-    "Write to the path it yields: the file takes the place of `path` if the block succeeds, else nothing is left behind"
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f'.{path.stem}-{_HERE}-{os.getpid()}-'
-        fd, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
-        _remove_stale(path.parent)
-    except OSError as e: raise OSError(f'cannot write in {path.parent}: {e.strerror}; choose another folder') from e
-    os.close(fd)
-    try:
-        yield Path(name)
-        umask = os.umask(0) # the only way to read it is to set it
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask) # mkstemp makes files that nobody else can read
-        sync_file(Path(name))
-        os.replace(name, path)
-        with suppress(OSError): sync_file(path.parent) # some systems cannot
-    except OSError as e:
-        raise OSError(f'cannot write {path}: {e.strerror or e}; free some space or choose another folder') from e
-    finally: Path(name).unlink(missing_ok=True)
-
-# %% ../nbs/10_runtime.ipynb #58d61c27a
-def to_plain(value:Any)->Any:
-    "`value` in the types that JSON has: numbers of NumPy and PyTorch as Python's, anything unknown as its `repr`"
-    if isinstance(value, dict): return {str(name): to_plain(v) for name, v in value.items()}
-    if isinstance(value, (list, tuple)): return [to_plain(v) for v in value]
-    if hasattr(value, 'tolist'): return to_plain(value.tolist())
-    return value if isinstance(value, (str, int, float, type(None))) else repr(value)
-
-def save_tensors(
-    path:str|Path,
-    tensors:dict[str, Tensor],
-    meta:dict, # numbers, strings, lists and dicts, see `to_plain`
-)->None:
-    "Write one safetensors file. Raises OSError if that is not possible"
-    # copies, since the format knows no two tensors that share their memory
-    copies = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    text = json.dumps(to_plain(meta), sort_keys=True)
-    try:
-        with atomic_write(path) as f: save_file(copies, f, {'dd_debias': text})
-    except SafetensorError as e:
-        raise OSError(f'cannot write {path}: {e}; free some space or choose another folder') from e
-
-def load_tensors(
-    path:str|Path,
-    *,
-    only_meta:bool=False, # leave the tensors where they are
-)->tuple[dict[str, Tensor], dict]: # tensors, meta
-    "What `save_tensors` wrote. Raises FileNotFoundError if there is nothing, ValueError if it is damaged or foreign"
-    if not Path(path).is_file(): raise FileNotFoundError(f'{path} does not exist, or is no file')
-    try:
-        with safe_open(path, 'pt') as f:
-            names = [] if only_meta else f.keys()
-            tensors = {name: f.get_tensor(name) for name in names}
-            meta = json.loads(f.metadata()['dd_debias'])
-        if not isinstance(meta, dict): raise ValueError('its metadata is no dict')
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RuntimeError, MemoryError) as e:
-        raise ValueError(f'{path} is damaged or was not written by dd_debias ({e}); delete it and make it again') from e
-    return tensors, meta
-
-# %% ../nbs/10_runtime.ipynb #b5cdc9af
-def hash_tensors(
-    *tensors:Tensor,
-    about:Any=None, # plain data that belongs to them
-)->str: # 16 hexadecimal digits
-    "A hash of the bytes of the tensors, the same on every machine of the same byte order"
-    text = '' if about is None else json.dumps(about, sort_keys=True)
-    h = hashlib.blake2b(text.encode(), digest_size=8)
-    for t in tensors:
-        flat = t.detach().cpu().contiguous().view(-1) # (numbers,)
-        h.update(flat.view(torch.uint8).numpy().data)
-    return h.hexdigest()
-
 # %% ../nbs/10_runtime.ipynb #cea2a200
 def chain_hooks(
     *hooks:Callable|None,
@@ -226,33 +116,12 @@ def progress_bar(
         if step >= steps: bar.close()
     return hook
 
-# %% ../nbs/10_runtime.ipynb #b7b5a95e
-class Checkpoint:
-    "A hook that saves the state of a run. `config` says which run it is: the file of another one is refused"
-    def __init__(
-        self,
-        path:str|Path, # *.safetensors
-        config:dict|None=None,
-        *,
-        every:int=20, # steps between two saves
-    ):
-        self.path = Path(path)
-        self.config = config or {}
-        self.every = every
+# %% ../nbs/10_runtime.ipynb #10a00005
+def end_with_parent()->None:
+    "End this process as soon as the one that started it has ended, even if that was killed"
+    def watch(parent):
+        parent.join()
+        os._exit(1)
 
-    def __call__(self, step:int, steps:int, state:dict)->None:
-        if step % self.every or step >= steps: return
-        tensors = {name: v for name, v in state.items() if isinstance(v, Tensor)}
-        if all(v.isfinite().all() for v in tensors.values()): # else the last good state stays
-            save_tensors(self.path, tensors, dict(step=step, config=self.config))
-
-    def state(self)->dict|None: # tensors by name, and step
-        "The state saved last, None if there is none. Raises ValueError if it is another run's"
-        if not self.path.exists(): return None
-        tensors, meta = load_tensors(self.path)
-        if meta.get('config') != json.loads(json.dumps(self.config)):
-            raise ValueError(f'{self.path} belongs to another run; delete it or choose another folder')
-        step = meta.get('step')
-        if not isinstance(step, int) or step < 0:
-            raise ValueError(f'{self.path} says that {step!r} steps are done; delete it')
-        return dict(tensors, step=step)
+    parent = multiprocessing.parent_process()
+    if parent is not None: Thread(target=watch, args=(parent,), daemon=True).start()

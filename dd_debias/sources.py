@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .runtime import atomic_write
+from .files import atomic_write
 
 # %% ../nbs/02_sources.ipynb #79135d89
 def digits(

@@ -8,8 +8,8 @@ os.environ.setdefault('OMP_NUM_THREADS', '1') # each core has a test of its own,
 
 import pytest  # noqa: E402
 
+from dd_debias.files import load_tensors  # noqa: E402
 from dd_debias.nets import ConvNet  # noqa: E402
-from dd_debias.runtime import load_tensors  # noqa: E402
 
 
 @pytest.fixture(scope='session')

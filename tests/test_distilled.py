@@ -17,10 +17,10 @@ from dd_debias.coresets import distill_random
 from dd_debias.distilled import Distilled, export, load, save
 from dd_debias.dm import distill_dm, kernel_distance
 from dd_debias.dsa import distill_dsa
+from dd_debias.files import Checkpoint, atomic_write, load_tensors, save_tensors
 from dd_debias.image_folder import load_images
 from dd_debias.mtt import distill_mtt, expert_trajectories
 from dd_debias.nets import ConvNet
-from dd_debias.runtime import Checkpoint, atomic_write, load_tensors, save_tensors
 
 DISTILLERS = {
     'dm': partial(distill_dm, steps=2, batch=9),

@@ -20,12 +20,12 @@ from dd_debias.coresets import distill_random
 from dd_debias.distilled import Distilled, load
 from dd_debias.dm import distill_dm
 from dd_debias.evaluate import evaluate
+from dd_debias.files import Checkpoint, load_tensors, save_tensors
 from dd_debias.groups import weigh_groups
 from dd_debias.nets import MLP, ConvNet
 from dd_debias.parallel import distill_shared
 from dd_debias.records import read_records, run_config, run_name
 from dd_debias.run import run, run_lock, sweep
-from dd_debias.runtime import Checkpoint, load_tensors, save_tensors
 from dd_debias.train import train_classifier
 
 

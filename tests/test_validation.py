@@ -21,12 +21,13 @@ from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import train_encoder
 from dd_debias.evaluate import confidence_interval, evaluate
+from dd_debias.files import Checkpoint
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import cluster_weights, group_weights
 from dd_debias.kde import kde_weights
 from dd_debias.mtt import distill_mtt
 from dd_debias.nets import MLP, ConvNet
-from dd_debias.runtime import Checkpoint, oracle_kwargs
+from dd_debias.runtime import oracle_kwargs
 from dd_debias.train import train_classifier
 
 features = torch.nn.functional.normalize(torch.randn(100, 8, generator=torch.Generator().manual_seed(0)), dim=1)

@@ -25,6 +25,7 @@ from dd_debias.dm import distill_dm, kernel_distance
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import SmallEncoder, embed, train_encoder
 from dd_debias.evaluate import confidence_interval, evaluate
+from dd_debias.files import hash_tensors
 from dd_debias.groupdro import train_clusterdro, train_groupdro, train_reweighted
 from dd_debias.groups import weigh_clusters, weigh_groups
 from dd_debias.kde import kde_weights, weigh_kde
@@ -32,7 +33,6 @@ from dd_debias.lff import train_lff, weigh_lff
 from dd_debias.mtt import distill_mtt, expert_trajectories
 from dd_debias.nets import ConvNet
 from dd_debias.pixels import pad
-from dd_debias.runtime import hash_tensors
 from dd_debias.sampling import draw_by_weight, resample
 from dd_debias.selecmix import train_selecmix
 from dd_debias.sources import digits
