@@ -60,6 +60,7 @@ def find_clusters(
 )->Tensor: # (N,) the cluster of each sample within its class, numbered from 0; noise comes last, each by itself
     "Find clusters within each class by DBSCAN"
     from sklearn.cluster import DBSCAN  # here, since importing scikit-learn takes most of a second
+    check_arguments(find_clusters, dict(eps=eps, min_samples=min_samples))
     given = labels
     labels = as_tensor('labels', labels)
     features = check_features(features, labels)
