@@ -11,8 +11,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, get_args
 
 import pandas as pd
 import torch
@@ -57,21 +57,25 @@ def _annotation(default:Any, annotation:Any)->tuple[Any, dict]|None:
     if callable(default):
         home = getattr(default, 'func', default).__module__
         return Any, dict(converter=lambda kind, tokens: import_name(tokens[0].value, home))
-    kinds = get_args(annotation) or (annotation,) # of int|None: int and NoneType
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,) # of int|None: both
+    optional = NoneType in kinds
     for kind in (bool, int, float, str):
-        if kind in kinds: return (kind|None if NoneType in kinds else kind), WHOLE if kind is int else {}
+        if kind not in kinds: continue
+        how = dict(converter=_whole_or_none if optional else _whole) if kind is int else {}
+        return (kind|None if optional else kind), how
     return None
 
-def _whole(kind:Any, tokens:Sequence)->Any:
-    "Read whole numbers, of which cyclopts would round 1.5"
-    words = [token.value for token in tokens]
-    if words == ['none'] and NoneType in get_args(kind): return None
-    wrong = [word for word in words if not re.fullmatch(r'[+-]?[0-9]{1,18}', word)]
-    if wrong: raise ValueError(f'{wrong[0]!r} is not a whole number.')
-    many = any(get_origin(k) is list for k in (kind, *get_args(kind)))
-    return [int(word) for word in words] if many else int(words[0])
+def _to_whole(word:str)->int:
+    "A whole number; cyclopts would round 1.5"
+    if not re.fullmatch(r'[+-]?[0-9]{1,18}', word): raise ValueError(f'{word!r} is not a whole number.')
+    return int(word)
 
-WHOLE = dict(converter=_whole)
+def _whole(kind:Any, tokens:Sequence)->int: return _to_whole(tokens[0].value)
+
+def _whole_or_none(kind:Any, tokens:Sequence)->int|None:
+    return None if tokens[0].value == 'none' else _whole(kind, tokens)
+
+def _wholes(kind:Any, tokens:Sequence)->list[int]: return [_to_whole(token.value) for token in tokens]
 
 def _options(part:str, f:partial, count:Callable)->Iterator[inspect.Parameter]:
     """An option --part.name for each argument of `f` that a number, a word, a switch or a function's name can set,
@@ -129,7 +133,7 @@ def _help(kind:Any, text:str, **how:Any)->Any: return Annotated[kind, Parameter(
 def _choice(part:str, more:str='')->Any: return _help(str, f"{', '.join(functions(part))}{more}, or module:function")
 
 Recipe = _help(Literal['default', 'quick', 'paper'], "the functions' own defaults, those for two cores, or the paper's")
-Seed = _help(int, 'of every part', **WHOLE)
+Seed = _help(int, 'of every part', converter=_whole)
 Device = _help(str, 'such as cuda:0; several, such as cuda:0,cuda:1, share the work')
 Out = _help(str, 'where the results go')
 
@@ -209,7 +213,7 @@ def _column(name:str, kind:Any=str, shown:str='')->Any:
     known:dict[str, dict] = dict(dataset=_set_names(), method=METHODS)
     values = known[name] if name in known else sorted(CELLS[name].unique().tolist())
     text = shown or ', '.join(map(str, values))
-    how = WHOLE if kind is int else {}
+    how = dict(converter=_wholes) if kind is int else {}
     return _help(list[kind]|None, text, consume_multiple=True, negative='', **how)
 
 def _sweep(
@@ -220,7 +224,7 @@ def _sweep(
     conflict:_column('conflict', float)=None,
     ipc:_column('ipc', int, 'images per class: 1, 10, 50; 0 is the whole set')=None,
     recipe:Literal['quick', 'paper']='quick',
-    seeds:_help(int, 'runs of each cell', validator=Number(gte=1), **WHOLE)=1,
+    seeds:_help(int, 'runs of each cell', validator=Number(gte=1), converter=_whole)=1,
     budget:_help(float, 'stop after so long, such as 9m', converter=_duration)=float('inf'),
     list:_help(bool, 'print the commands of the cells, and run nothing', negative='')=False,
     device:Device=DEVICE,
@@ -233,6 +237,7 @@ def _sweep(
     datasets = [_set_names().get(name, name) for name in set] if set else None
     chosen = CELLS
     for column, wanted in dict(part=part, dataset=datasets, method=method, conflict=conflict, ipc=ipc).items():
+        if wanted == []: raise ValueError(f'--{column} needs a value')
         if wanted: chosen = chosen[chosen[column].isin(wanted)]
     if chosen.empty: raise ValueError('there is no such cell in the paper; dd-debias sweep --list prints all there are')
     if list:

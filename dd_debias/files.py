@@ -46,6 +46,7 @@ def _remove_stale(folder:Path)->None:
             ended = found[1] == _HERE and not _is_running(int(found[2]))
             if ended or time.time()-file.stat().st_mtime > 24*3600: file.unlink()
 
+# %% ../nbs/16_files.ipynb #c9c9f7fc
 def sync_file(path:Path)->None:
     "Have a file, or the names in a folder, written to the disk"
     fd = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)

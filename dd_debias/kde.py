@@ -46,6 +46,7 @@ def back_to_device(
     if not isinstance(given, Tensor) or given.device.type not in WITHOUT_FLOAT64: return values
     return values.float().to(given.device)
 
+# %% ../nbs/23_kde.ipynb #627be3b5
 def check_features(
     features:Tensor|object, # (N,D) a tensor, an array or lists
     labels:Tensor|None=None, # (N,)

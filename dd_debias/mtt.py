@@ -144,6 +144,7 @@ def _read_expert(file:Path, epochs:int)->Tensor: # (epochs+1,P)
         raise ValueError(f'{file} must hold a finite trajectory of {epochs} epochs; delete it and run again')
     return path
 
+# %% ../nbs/34_mtt.ipynb #f5e214d2
 @torch_defaults()
 def expert_trajectories(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]

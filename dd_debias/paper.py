@@ -114,6 +114,7 @@ def cell_run(
     evaluator = partial(evaluate, train=train, networks=networks)
     return partial(run, data, distill, weigh, evaluator, seed=seed, **options)
 
+# %% ../nbs/54_paper.ipynb #2a96d8e4
 def _cell_identity(
     cell, # a row of `cells`, from `itertuples`
     *,

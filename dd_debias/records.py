@@ -127,6 +127,7 @@ def _upgrade_config(config):
     renamed = ARGUMENTS.get(config['function'], {})
     return {renamed.get(name, name): value for name, value in config.items()}
 
+# %% ../nbs/51_records.ipynb #1a8b4eec
 def upgrade(
     record:dict, # or a configuration, as it was written
 )->dict: # the same in today's words

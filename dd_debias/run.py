@@ -119,6 +119,7 @@ def check_parts(
         if not callable(net): continue
         with seeded(0): build_net(net, images, len(class_counts(labels)))
 
+# %% ../nbs/53_run.ipynb #1cf5de9f
 def weigh_once(
     folder:Path,
     config:dict, # of the run

@@ -70,6 +70,7 @@ def _read_array(
     if declared > MOST_BYTES: raise ValueError(f'{name} has shape {shape}, which is more than 4 GiB')
     with archive.open(info) as f: return np.lib.format.read_array(f)
 
+# %% ../nbs/02_sources.ipynb #863a3c63
 def load_npz(
     path:Path,
     keys:Iterable[str], # the arrays it must hold
@@ -82,6 +83,7 @@ def load_npz(
     except Exception as e: # a damaged file can raise nearly anything
         raise ValueError(f'{path} is damaged or not the file it should be ({e}); delete it and run again') from e
 
+# %% ../nbs/02_sources.ipynb #8b6cc696
 def load_labelled_npz(
     path:Path,
     split:str, # 'train' or 'test'

@@ -27,6 +27,13 @@ def test_printed_command_selects_its_cell(capsys):
             assert capsys.readouterr().out == cell_command(c, **how)+'\n'
 
 @pytest.mark.parametrize('arguments,says', [
+    ('sweep --ipc', '--ipc needs a value'),
+    ('run color_digits --encoder-steps none --steps 0', 'steps must be a whole number of at least 1'), # none is read
+    ('run color_digits --ipc none', "'none' is not a whole number"),
+    ('run color_digits --ipc 1000', 'ipc: 1000 images per class asked for, but class 0 has 125'),
+    ('run color_digits --momentum 5 --distill none', 'momentum must be a finite number of at least 0 and below 1'),
+    ('run color_digits --networks 0', 'networks must be a whole number of at least 1'),
+    ('run color_digits --shard 1', 'Unknown option'),
     ('dem', 'Did you mean "demo"?'),
     ('run cmnits', "no 'cmnits'; choose one of"),
     ('run color_digits --conflict x', 'unable to convert "x" into float'),
