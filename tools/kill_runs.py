@@ -67,9 +67,12 @@ def attempt(
             job()
             status = 0
         finally: os._exit(status)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(pid, signal.SIGKILL) # of a process that has ended already it changes nothing
+    end = time.monotonic()+(float('inf') if kill_after is None else kill_after)
+    while time.monotonic() < end:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended: return os.waitstatus_to_exitcode(status)
+        time.sleep(.002)
+    os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 def found_in(out:Path)->dict:
