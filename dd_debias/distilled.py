@@ -252,6 +252,8 @@ def export(
     image_folder = folder/'images'
     tensor_file = folder/'tensors.safetensors'
     if image_folder.exists(): raise ValueError(f'folder: {image_folder} is there already; choose another folder')
+    if syn.images.shape[1] > 4:
+        raise ValueError(f'syn: PNG files hold at most 4 channels, got {syn.images.shape[1]}; use save(syn, path)')
     images, labels = syn.xy
     tensors = dict(images=standardize(images, (syn.mean, syn.std)), labels=labels)
     meta = dict(mean=syn.mean, std=syn.std, augment=syn.augment, config=syn.config, lr=syn.lr)

@@ -43,8 +43,10 @@ def show_images(
     title:str='',
     zoom:float=1., # 1: a 32-pixel image is about 1 cm wide
 )->Figure:
-    "One picture of many images, row by row"
-    grid = make_grid(to_uint8(images.detach().cpu()), nrow=ncols, padding=2, pad_value=255).permute(1, 2, 0) # (h,w,3)
+    "One picture of many images, row by row; of channels that are not grey or RGB their mean"
+    pixels = to_uint8(images.detach().cpu())
+    if pixels.shape[1] not in (1, 3): pixels = pixels.float().mean(1, keepdim=True).to(torch.uint8)
+    grid = make_grid(pixels, nrow=ncols, padding=2, pad_value=255).permute(1, 2, 0) # (h,w,3)
     h, w = grid.shape[:2]
     scale = zoom*32/images.shape[-1]/80 # inches a pixel
     lines = title.split('\n') if title else []

@@ -17,6 +17,7 @@ from dd_debias.bias import assign_bias, color_digits
 from dd_debias.config import to_config
 from dd_debias.coresets import distill_herding, distill_kcenter, distill_random
 from dd_debias.dataset import BiasedDataset
+from dd_debias.distilled import export
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import train_encoder
@@ -171,6 +172,18 @@ def test_a_set_is_read_as_others_are():
     train = partial(train_classifier, net=MLP, epochs=1)
     scores = [evaluate(data, data, train=train, networks=1) for data in (foreign, few)]
     assert scores[0]['all'].equals(scores[1]['all'])
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4, 5])
+def test_any_number_of_channels_works(channels, tmp_path):
+    "is distilled, shown and evaluated; PNG files hold at most 4"
+    images = few.images.repeat(1, 2, 1, 1)[:, :channels]
+    data = BiasedDataset(images, few.labels)
+    syn = distill_dm(*data.xy, ipc=1, steps=1, batch=4, net=narrow)
+    scores = evaluate(syn, data, train=partial(train_classifier, net=MLP, epochs=1), networks=1)
+    assert len(data._repr_png_()) > 1000 and len(syn._repr_png_()) > 1000 and scores['all'].between(0, 100).all()
+    if channels < 5: assert export(syn, tmp_path).startswith('10 images')
+    else:
+        with pytest.raises(ValueError, match='at most 4 channels'): export(syn, tmp_path)
 
 @contextmanager
 def in_float64():
