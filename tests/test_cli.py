@@ -92,6 +92,15 @@ def test_what_fails_in_a_command_is_one_sentence(error, status, says, monkeypatc
     said = capsys.readouterr().err
     assert says in said and said.count('\n') == (status != 141)
 
+@pytest.mark.parametrize('command,options', [
+    ('audit load_images', ['--source', '--fit', '--size', '--cache', '--held-out']),
+    ('run cmnist', ['--root', '--conflict', '--ipc', '--repeat', '--reference', '--networks']),
+])
+def test_arguments_are_options(command, options, capsys):
+    assert main([*command.split(), '--help']) == 0
+    printed = capsys.readouterr().out
+    assert all(f' {option} ' in printed for option in options)
+
 def test_debugging_shows_the_traceback(monkeypatch):
     def demo(): raise KeyError('a')
     monkeypatch.setitem(COMMANDS, 'demo', demo)
