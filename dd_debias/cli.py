@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial, wraps
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
@@ -257,9 +257,11 @@ def _share(work:Callable, devices:Sequence[str])->None:
     "Call `work` in a process for each device"
     spawn = get_context('spawn')
     processes = [spawn.Process(target=_child, args=(partial(work, d),), daemon=True) for d in devices]
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) # which they inherit: Ctrl-C ends this process, and it ends them
+    can_block = hasattr(signal, 'pthread_sigmask') # not on Windows
+    if can_block: resource_tracker.ensure_running() # which would unblock when it starts
+    if can_block: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) # they inherit it: this process ends them
     for process in processes: process.start()
-    signal.signal(signal.SIGINT, handler)
+    if can_block: signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     for process in processes: process.join()
     failed = [d for d, process in zip(devices, processes, strict=True) if process.exitcode]
     if failed: raise OSError(f"the sweep on {', '.join(failed)} failed; see above")
