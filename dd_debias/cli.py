@@ -258,8 +258,9 @@ def _share(work:Callable, devices:Sequence[str])->None:
     spawn = get_context('spawn')
     processes = [spawn.Process(target=_child, args=(partial(work, d),), daemon=True) for d in devices]
     can_block = hasattr(signal, 'pthread_sigmask') # not on Windows
-    if can_block: resource_tracker.ensure_running() # which would unblock when it starts
-    if can_block: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) # they inherit it: this process ends them
+    if can_block: # they inherit it, so that Ctrl-C is for this process alone, which ends them
+        resource_tracker.ensure_running() # it would unblock when it starts
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     for process in processes: process.start()
     if can_block: signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     for process in processes: process.join()

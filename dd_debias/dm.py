@@ -101,7 +101,10 @@ def distill_dm(
     syn_groups = class_ids.repeat_interleave(ipc*factor**2) # (S*ipc*factor**2,)
     trained = None # the surrogate's network
     if surrogate is not None:
-        trained = surrogate(images, labels, weights, seed=derive_seed(seed, 'surrogate')).net.requires_grad_(False)
+        model = surrogate(images, labels, weights, seed=derive_seed(seed, 'surrogate'))
+        if not hasattr(getattr(model, 'net', None), 'embed'):
+            raise ValueError(f'surrogate must be a trainer of a network with embed, it returned {type(model).__name__}')
+        trained = model.net.requires_grad_(False)
 
     if resume_from is None:
         first = init_images( # (C*ipc,c,H,W)
@@ -122,6 +125,7 @@ def distill_dm(
         z_syn = map_chunks(psi.embed, x_syn, graph=True, bf16=bf16) # (S*ipc*factor**2,D)
         if sampling == 'weighted': z_real = z_real*w[idx, None].float()
         loss = distance(z_real.unflatten(0, by_class), z_syn.unflatten(0, by_class))
+        if not loss.requires_grad: raise ValueError('distance must depend on the synthetic embeddings')
         gradient, = torch.autograd.grad(loss, syn)
         rate = lr*(1+math.cos(math.pi*step/steps))/2 if anneal else lr
         momentum_step(syn, velocity, gradient, lr=rate, momentum=momentum)

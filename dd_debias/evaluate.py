@@ -130,6 +130,8 @@ def evaluate(
 )->pd.DataFrame: # one row a network, columns as from `accuracy`, in percent
     "Train `networks` networks from scratch on `data` and test the last state of each. Raises as `as_test_set`"
     check_arguments(evaluate, locals())
+    if not accepted_kwargs(train, 'seed'):
+        raise ValueError('train must be a trainer, train(images, labels, weights=None, *, seed) -> nn.Module')
     images, labels = training_set(data)
     test = as_test_set(test, images, labels)
     if stacked and not accepted_kwargs(train, 'seeds'):

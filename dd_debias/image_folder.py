@@ -72,7 +72,7 @@ def read_files(
 
 # %% ../nbs/04_image_folder.ipynb #9d042e27
 def load_images(
-    source:str|Path|None=None, # folder of classes, or of train/ and test/ with these; array; torch or Hugging Face Dataset
+    source:str|Path|None=None, # folder of classes, or of train/ and test/ with these; or an array or a Dataset
     labels:Any=None, # (N,) integers or names, with an array; any other source has them
     *,
     split:str='all', # 'train' or 'test', or 'valid' where the folder has it

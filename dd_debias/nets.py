@@ -190,9 +190,11 @@ class Standardized(nn.Module):
         self.register_buffer('mean', mean.view(-1, 1, 1))
         self.register_buffer('std', std.view(-1, 1, 1))
 
-    def forward(self, images:Tensor)->Tensor:
-        standardized = standardize(images, (self.mean, self.std))
-        return self.net(standardized)
+    def forward(self, images:Tensor)->Tensor: # (N,C,H,W) -> (N,...)
+        channels = len(self.mean)
+        if images.shape[1] != channels:
+            raise ValueError(f'images must have {channels} channels, as those trained on, got {images.shape[1]}')
+        return self.net(standardize(images, (self.mean, self.std)))
 
 def build_net(
     net:Callable, # net(channels, classes, size) -> nn.Module

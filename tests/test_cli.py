@@ -189,7 +189,7 @@ def test_sweep_over_devices_ends_with_its_parent(tmp_path, how):
     children = Path(f'/proc/{sweep.pid}/task/{sweep.pid}/children')
     while len(pids := children.read_text().split()) < 3: time.sleep(.02) # two, and what multiprocessing keeps
     sweep.send_signal(how)
-    assert sweep.wait() in (-how, 130)
+    assert sweep.wait(60) in (-how, 130)
     def alive(pid):
         try: return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
         except OSError: return False

@@ -119,6 +119,13 @@ WRONG = {
         lambda: train_classifier(*few.xy, stats=(torch.zeros(3), torch.zeros(3))), 'stats must be a mean and'),
     'stats of other channels': (
         lambda: train_classifier(*few.xy, stats=(torch.zeros(1), torch.ones(1))), 'for each of 3 channels'),
+    'no surrogate': (
+        lambda: distill_dm(*few.xy, ipc=1, surrogate=lambda *args, seed: 3), 'surrogate must be a trainer'),
+    'distance of real images': (
+        lambda: distill_dm(*few.xy, ipc=1, batch=4, distance=lambda real, syn: real.sum()), 'distance must depend on'),
+    'no trainer': (lambda: evaluate(few, few, train=len), 'train must be a trainer'),
+    'other channels than trained on': (
+        lambda: train_classifier(*few.xy, epochs=1, net=MLP)(few.images[:, :1]), 'images must have 3 channels'),
     'batch of one': (lambda: train_encoder(*few.xy, batch=1), 'batch must be at least 2'),
     'no such argument': (lambda: to_config(partial(distill_dm, ipcs=3)), "takes no argument 'ipcs'"),
 }
