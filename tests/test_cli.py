@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -162,9 +163,10 @@ def test_unwritable_output_folder(tmp_path, capsys):
     assert said.count('\n') == 1 and 'choose another folder' in said
 
 def command_line(*arguments, **how):
-    "The command in a process of its own"
+    "The command in a process of its own, which Ctrl-C ends even where the tests run in the background"
     env = os.environ | dict(OMP_NUM_THREADS='1', PYTHONIOENCODING='ascii', PYTHONUNBUFFERED='')
-    return subprocess.Popen([sys.executable, '-m', 'dd_debias', *arguments], env=env, stderr=subprocess.PIPE, **how)
+    return subprocess.Popen([sys.executable, '-m', 'dd_debias', *arguments], env=env, stderr=subprocess.PIPE,
+                            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL), **how)
 
 def test_output_that_nobody_can_read(tmp_path):
     "An ASCII terminal, a full disk, a reader that has gone: no traceback after the work"
