@@ -54,12 +54,6 @@ def report(message:str, on_skip:Report)->None:
 
 # One image
 
-def check_size(
-    size:int, # edge in pixels
-)->None:
-    "Raises ValueError unless `size` is positive"
-    if size < 1: raise ValueError(f'size must be at least 1, got {size}')
-
 def check_fit(fit:str)->None:
     "Raises ValueError for an unknown `fit`"
     if fit not in FITS: raise ValueError(f"fit must be 'crop', 'pad' or 'squash', got {fit!r}")

@@ -24,7 +24,6 @@ from dd_debias._decoding import (
     absolute_paths,
     check_fit,
     check_labels,
-    check_size,
     decode_cached,
     decode_source,
     file_stamp,
@@ -44,7 +43,6 @@ def decode_image(
 )->Tensor: # (3,size,size) uint8
     "Read an image as RGB bytes: upright, made square, resized. Raises ValueError if it cannot be read"
     check_arguments(decode_image, locals())
-    check_size(size)
     check_fit(fit)
     image, _ = decode_source(source, size, fit)
     return image
@@ -60,7 +58,6 @@ def read_files(
 )->tuple[Tensor, Tensor]: # images (M,3,size,size) uint8, mapped from disk; (M,) indices of the paths that could be read
     "Decode image files, or find them decoded. Files that cannot be read are left out"
     check_arguments(read_files, locals())
-    check_size(size)
     check_fit(fit)
     files = absolute_paths(paths)
     def read(i:int)->Decoded|str:
@@ -87,7 +84,6 @@ def load_images(
     check_arguments(load_images, locals())
     if split not in ('all', 'train', 'valid', 'test'):
         raise ValueError(f"split must be 'all', 'train', 'valid' or 'test', got {split!r}")
-    check_size(size)
     check_fit(fit)
     if isinstance(source, (str, Path)):
         if not str(source): raise ValueError('source must be a folder, got an empty name')
