@@ -158,6 +158,8 @@ def bg_fmnist(
     split:str='train', # 'train' (60,000 images) or 'test' (10,000)
     *,
     per_kind:int=400, # different scenes of a kind in training; the fewer, the stronger the shortcut; there are 400
+    brightness:float=1., # of the scenes, whose pixels are multiplied by it
+    test_scenes:str='other', # 'other': than in training; 'same'
     blend:str='mask', # 'mask': cut out at a threshold; 'alpha': blend by grey level
     threshold:int=25, # grey level above which a pixel belongs to the garment
     scene_source:str|Path|None=None, # a folder, or 'textures'; None: miniplaces.npz if it is there, else textures
@@ -169,10 +171,14 @@ def bg_fmnist(
     check_arguments(bg_fmnist, locals())
     images, labels = fashion_mnist(split, root)
     images = pad(images)
-    places = scenes(split, scene_source, root=root) # (10,M,3,32,32)
+    if test_scenes not in ('other', 'same'):
+        raise ValueError(f"test_scenes must be 'other' or 'same', got {test_scenes!r}")
+    part = 'train' if test_scenes == 'same' else split
+    places = scenes(part, scene_source, root=root) # (10,M,3,32,32)
     if len(places) != 10:
         raise ValueError(f'scene_source has {len(places)} kinds of scenes; ten classes need ten subfolders')
-    if split == 'train': places = places[:, :per_kind]
+    if part == 'train': places = places[:, :per_kind]
+    if brightness < 1: places = places.float().mul(brightness).round().to(torch.uint8)
     paint = partial(paint_background, scenes=places, blend=blend, threshold=threshold)
     if color_conflict is None: return biased(images, labels, paint, conflict, split, classes=CLOTHES, seed=seed)
     colored = biased(images, labels, paint_color, color_conflict, split, seed=derive_seed(seed, 'second'))

@@ -10,6 +10,7 @@ __all__ = ['as_tensor', 'back_to_device', 'check_features', 'kde_density', 'kde_
 # %% ../nbs/23_kde.ipynb #849db85b
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -139,7 +140,7 @@ def kde_weights(
     *,
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # our measurement; the paper uses .1 with its softmax
-    normalizer:str='inverse', # 'inverse': f^(-1/T). 'softmax': softmax(1/f/T), paper. 'scaled': the same, 1/f in [0,1]
+    normalizer:str='inverse', # 'propensity': (f_all/f)^(1/T). 'inverse': f^(-1/T), paper; its two softmax forms
     per_class:bool=True, # estimate the density within each class; False: over the whole set
     reference:int|None=20000, # see `kde_density`: where a class is larger, this many stand for all; None: all
 )->Tensor: # (N,) float64, mean one within each class
@@ -149,14 +150,19 @@ def kde_weights(
     given = features
     labels = as_tensor('labels', labels)
     features = check_features(given, labels)
-    if normalizer not in ('inverse', 'softmax', 'scaled'):
-        raise ValueError(f"normalizer must be 'inverse', 'softmax' or 'scaled', got {normalizer!r}")
+    if normalizer not in ('propensity', 'inverse', 'softmax', 'scaled'):
+        raise ValueError(f"normalizer must be 'propensity', 'inverse', 'softmax' or 'scaled', got {normalizer!r}")
+    if normalizer == 'propensity' and not per_class:
+        raise ValueError("per_class: 'propensity' compares the density within the class with that over the whole set; "
+                         "leave it out, or take normalizer='inverse'")
     classes = len(class_counts(labels))
     members = [(labels == c).nonzero().flatten() for c in range(classes)]
+    log_density = partial(kde_density, variance=variance, log=True, reference=reference)
     log_f = torch.empty(len(labels), dtype=torch.float64, device=features.device)
     if per_class:
-        for idx in members: log_f[idx] = kde_density(features[idx], variance=variance, log=True, reference=reference)
-    else: log_f[:] = kde_density(features, variance=variance, log=True, reference=reference)
+        for idx in members: log_f[idx] = log_density(features[idx])
+    else: log_f[:] = log_density(features)
+    if normalizer == 'propensity': log_f -= log_density(features)
     w = torch.empty_like(log_f)
     for idx in members:
         rarity = _rarity(log_f[idx], normalizer, dim=features.shape[1], variance=variance)
@@ -164,7 +170,7 @@ def kde_weights(
     return back_to_device(normalize_weights(w, labels), given)
 
 def _rarity(log_f, normalizer, *, dim, variance): # (n,) of one class -> (n,) what is divided by T under the softmax
-    if normalizer == 'inverse': return -log_f # the softmax of -log f / T is f^(-1/T), normalised
+    if normalizer in ('propensity', 'inverse'): return -log_f # the softmax of -log f / T is f^(-1/T), normalised
     log_inverse = -(log_f+(dim-1)/2*math.log(2*math.pi*variance)) # equation 3 has the constant of one dimension
     if normalizer == 'softmax': return log_inverse.exp()
     inverse = (log_inverse-log_inverse.max()).exp() # largest 1
@@ -183,7 +189,7 @@ def weigh_kde(
     encoder_lr:float=.001, # learning rate of the encoder; .01 for the two other encoders
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # of the weights: towards 0, only the rarest count; large, all alike; our measurement
-    normalizer:str='inverse', # 'inverse', or the softmax forms 'softmax' and 'scaled'
+    normalizer:str='inverse', # 'propensity', 'inverse', or the softmax forms 'softmax' and 'scaled'
     reference:int|None=20000, # see `kde_density`: where a class is larger, this many stand for all; None: all
     on_step:Callable|None=None, # passed to `train_encoder`
 )->Tensor: # (N,) mean one within each class

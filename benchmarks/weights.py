@@ -1,0 +1,93 @@
+"""Which weights balance? Shares, effective sizes and accuracies of several forms. Adds lines to results/weights.jsonl.
+
+    DD_DEBIAS_DATA=.data python benchmarks/weights.py share          # the forms and kernels, half an hour on one core
+    DD_DEBIAS_DATA=.data python benchmarks/weights.py accuracy 0     # DM with some of them, the first seed, an hour
+
+Accuracies are on images that are in no training set: the validation images of CMNIST and of Corrupted CIFAR-10, with
+the shortcut independent of the label; on BG-FMNIST the first half of the test images, which chooses nothing."""
+import sys
+import time
+from functools import partial
+
+from recorded import add
+from sklearn.metrics import roc_auc_score
+
+from dd_debias.background import bg_fmnist
+from dd_debias.bias import cmnist
+from dd_debias.coresets import distill_random
+from dd_debias.corruptions import corrupted_cifar10
+from dd_debias.dm import distill_dm
+from dd_debias.encoder import embed, train_encoder
+from dd_debias.evaluate import evaluate
+from dd_debias.groups import group_weights
+from dd_debias.kde import kde_density, kde_weights
+from dd_debias.nets import ConvNet
+from dd_debias.train import train_classifier
+from dd_debias.weights import conflict_share, effective_size, normalize_weights
+
+SETS = dict(cmnist=cmnist, corrupted_cifar10=partial(corrupted_cifar10, severity=4), bg_fmnist=bg_fmnist)
+FORMS = { # by their names in the records: what `kde_weights` is called with
+    'inverse': dict(normalizer='inverse'),
+    'propensity': dict(normalizer='propensity')}
+DISTILLERS = dict(dm=partial(distill_dm, net=partial(ConvNet, width=64)), random=distill_random)
+
+def other_classes(features, labels, variance):
+    "(f_all - f_class) / f_class: the odds of the other classes"
+    f_class = features.new_empty(len(features)).double()
+    for c in labels.unique():
+        members = labels == c
+        f_class[members] = kde_density(features[members], variance=variance, log=True)
+    f_all = kde_density(features, variance=variance, log=True)
+    share = labels.bincount()[labels]/len(labels)
+    odds = ((f_all-f_class).exp()-share).clamp_min(1e-6) # a sample of all can be a little below its own class
+    return normalize_weights(odds, labels)
+
+def all_forms(features, labels, variance):
+    "Name of the form, and its weights"
+    for name, how in FORMS.items(): yield name, kde_weights(features, labels, variance=variance, **how)
+    yield 'others', other_classes(features, labels, variance)
+
+def shares(seed):
+    for name, data in SETS.items():
+        for conflict in (.05, .02, .01):
+            train = data(conflict, seed=seed)
+            features = embed(train_encoder(*train.xy, seed=seed), train.images)
+            for variance in (.01, .03, .1, .3):
+                start = time.perf_counter()
+                for form, weights in all_forms(features, train.labels, variance):
+                    size = effective_size(weights, train.labels)
+                    auc = roc_auc_score(~train.aligned, weights)
+                    seconds = time.perf_counter()-start
+                    start = time.perf_counter()
+                    add('weights.jsonl', dict(
+                        what='share', set=name, conflict=conflict, form=form, variance=variance, seed=seed,
+                        share=round(conflict_share(weights, ~train.aligned), 4), auc=round(auc, 4),
+                        smallest=round(size.min().item(), 1), median=round(size.median().item(), 1),
+                        seconds=round(seconds, 1)))
+
+def accuracies(seed):
+    judge = partial(train_classifier, epochs=100, lr=.03)
+    for conflict in (.05, .01):
+        for name, data in SETS.items():
+            train = data(conflict, seed=seed)
+            held_out = 'test' if name == 'bg_fmnist' else 'valid'
+            test = data(conflict, held_out, seed=seed)[:5000]
+            features = embed(train_encoder(*train.xy, seed=seed), train.images)
+            forms = dict(all_forms(features, train.labels, .1))
+            forms['propensity, variance .03'] = kde_weights(
+                features, train.labels, variance=.03, normalizer='propensity')
+            forms['true groups'] = group_weights(train.labels, train.bias)
+            for form, weights in forms.items():
+                for how, distill in DISTILLERS.items():
+                    start = time.perf_counter()
+                    syn = distill(*train.xy, weights, ipc=10, seed=seed)
+                    seconds = time.perf_counter()-start
+                    scores = evaluate(syn, test, train=judge, networks=2, seed=seed)
+                    add('weights.jsonl', dict(
+                        what='accuracy', set=name, conflict=conflict, form=form, distill=how, seed=seed, ipc=10,
+                        all=scores['all'].round(2).tolist(), conflicting=scores['conflicting'].round(2).tolist(),
+                        seconds=round(seconds, 1)))
+
+if __name__ == '__main__':
+    seeds = [int(a) for a in sys.argv[2:]] or [0]
+    for seed in seeds: dict(share=shares, accuracy=accuracies)[sys.argv[1]](seed)
