@@ -41,10 +41,12 @@ TENTH = {
     'onecycle .1': dict(lr=.1, schedule='onecycle'),
     'onecycle .2': dict(lr=.2, schedule='onecycle')}
 
-def make_set(name, ipc, distiller, weighted, folder=Path(tempfile.gettempdir())/'judge_sets'):
+FOLDER = Path(tempfile.gettempdir())/'judge_sets'
+
+def make_set(name, ipc, distiller, weighted):
     "Distilled once, 5% conflicting"
-    folder.mkdir(exist_ok=True)
-    file = folder/f'{name}-{ipc}-{distiller}-{weighted}.safetensors'
+    FOLDER.mkdir(exist_ok=True)
+    file = FOLDER/f'{name}-{ipc}-{distiller}-{weighted}.safetensors'
     if not file.exists():
         train = SETS[name](.05, seed=0)
         weights = group_weights(train.labels, train.bias) if weighted else None
