@@ -1,4 +1,4 @@
-"""A judge in a tenth of the steps of the original authors' that gives their accuracy. Adds lines to results/judge.jsonl.
+"""A judge in a tenth of the original authors' steps that gives their accuracy. Adds lines to results/judge.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/judge.py choose     # schedules, on validation images, half an hour
     DD_DEBIAS_DATA=.data python benchmarks/judge.py show 0     # the chosen one on test images, two hours a network

@@ -1,7 +1,7 @@
 """Which weights balance? Shares, effective sizes and accuracies of several forms. Adds lines to results/weights.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/weights.py share          # the forms and kernels, half an hour on one core
-    DD_DEBIAS_DATA=.data python benchmarks/weights.py dm 0           # accuracies of DM, the first seed, half an hour; or random
+    DD_DEBIAS_DATA=.data python benchmarks/weights.py share       # the forms and kernels, 25 minutes on one core
+    DD_DEBIAS_DATA=.data python benchmarks/weights.py dm 0        # accuracies of DM, one seed, half an hour; or random
 
 Accuracies are on images that are in no training set: the validation images of CMNIST and of Corrupted CIFAR-10, with
 the shortcut independent of the label; on BG-FMNIST the first half of the test images, which chooses nothing."""
