@@ -56,7 +56,7 @@ WRONG = {
     'NaN clusters': (lambda: cluster_weights(features*float('nan'), few.labels), 'NaN'),
     'variance': (lambda: kde_weights(features, few.labels, variance=-1.), 'variance must be'),
     'temperature': (lambda: kde_weights(features, few.labels, temperature=0.), 'temperature must be'),
-    'normalizer': (lambda: kde_weights(features, few.labels, normalizer='max'), "normalizer must be 'propensity', 'inverse'"),
+    'normalizer': (lambda: kde_weights(features, few.labels, normalizer='max'), "normalizer must be 'propensity'"),
     'conflict': (lambda: color_digits(conflict=-.1), r'conflict must be a share in \[0,1\]'),
     'NaN conflict': (lambda: assign_bias(few.labels, float('nan')), r'conflict must be a share in \[0,1\]'),
     'ipc too large': (lambda: distill_dm(*few.xy, ipc=50), 'lower ipc'),
