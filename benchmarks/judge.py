@@ -1,14 +1,12 @@
 """A judge in a tenth of the original authors' steps that gives their accuracy. Adds lines to results/judge.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/judge.py choose     # schedules, on validation images, half an hour
-    DD_DEBIAS_DATA=.data python benchmarks/judge.py show 0     # the chosen one on test images, two hours a network
+    DD_DEBIAS_DATA=.data python benchmarks/judge.py choose 0            # schedules, on validation images, an hour
+    DD_DEBIAS_DATA=.data python benchmarks/judge.py show 0 'cosine .03' # the chosen one, on test images
 
 The twelve sets cover three data sets, three sizes, DM and random images, plain and weighted."""
 import sys
-import tempfile
 import time
 from functools import partial
-from pathlib import Path
 
 from recorded import add
 
@@ -16,7 +14,6 @@ from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
 from dd_debias.coresets import distill_random
 from dd_debias.corruptions import corrupted_cifar10
-from dd_debias.distilled import load, save
 from dd_debias.dm import distill_dm
 from dd_debias.evaluate import evaluate
 from dd_debias.groups import group_weights
@@ -31,7 +28,7 @@ TWELVE = [ # data, images per class, distiller, weighted (by true groups, so tha
     ('bg_fmnist', 1, 'random', False), ('bg_fmnist', 10, 'dm', True), ('bg_fmnist', 10, 'dm', False),
     ('bg_fmnist', 50, 'random', True)]
 CHOSEN_ON = [TWELVE[i] for i in (1, 6, 3, 7, 0, 4)]
-AUTHORS = dict(epochs=1000)
+AUTHORS = {'authors': dict(epochs=1000)}
 TENTH = {
     'authors, a tenth': {},
     'step .03': dict(lr=.03),
@@ -41,37 +38,30 @@ TENTH = {
     'onecycle .1': dict(lr=.1, schedule='onecycle'),
     'onecycle .2': dict(lr=.2, schedule='onecycle')}
 
-FOLDER = Path(tempfile.gettempdir())/'judge_sets'
-
 def make_set(name, ipc, distiller, weighted):
-    "Distilled once, 5% conflicting"
-    FOLDER.mkdir(exist_ok=True)
-    file = FOLDER/f'{name}-{ipc}-{distiller}-{weighted}.safetensors'
-    if not file.exists():
-        train = SETS[name](.05, seed=0)
-        weights = group_weights(train.labels, train.bias) if weighted else None
-        save(DISTILLERS[distiller](*train.xy, weights, ipc=ipc, seed=0), file)
-    return load(file)
+    "5% conflicting"
+    train = SETS[name](.05, seed=0)
+    weights = group_weights(train.labels, train.bias) if weighted else None
+    return DISTILLERS[distiller](*train.xy, weights, ipc=ipc, seed=0)
 
-def measure(chosen, split, judge, settings, network):
-    for name, ipc, distiller, weighted in chosen:
-        syn = make_set(name, ipc, distiller, weighted)
-        test = SETS[name](split=split, seed=0)[:5000]
-        networks = 5 if ipc == 1 else 1
-        start = time.perf_counter()
+def measure(one, split, judges, seed):
+    "A line for each judge of a set"
+    name, ipc, distiller, weighted = one
+    syn = make_set(*one)
+    test = SETS[name](split=split, seed=0)[:5000]
+    for judge, settings in judges.items():
         train = partial(train_classifier, **(dict(epochs=100) | settings))
-        scores = evaluate(syn, test, train=train, networks=networks, seed=network)
+        start = time.perf_counter()
+        scores = evaluate(syn, test, train=train, networks=5 if ipc == 1 else 1, seed=seed)
+        seconds = time.perf_counter()-start
         add('judge.jsonl', dict(
-            split=split, judge=judge, set=name, ipc=ipc, distill=distiller, weighted=weighted, seed=network,
-            all=scores['all'].round(2).tolist(), seconds=round(time.perf_counter()-start, 1)))
+            split=split, judge=judge, set=name, ipc=ipc, distill=distiller, weighted=weighted, seed=seed,
+            all=scores['all'].round(2).tolist(), seconds=round(seconds, 1)))
 
 if __name__ == '__main__':
-    network = int((sys.argv[2:] or [0])[0])
-    if sys.argv[1] == 'choose':
-        for one in CHOSEN_ON:
-            for judge, settings in TENTH.items(): measure([one], 'valid', judge, settings, network)
-            measure([one], 'valid', 'authors', AUTHORS, network)
+    what, seed, *chosen = sys.argv[1:]
+    if what == 'choose':
+        for one in CHOSEN_ON: measure(one, 'valid', TENTH | AUTHORS, int(seed))
     else:
-        judges = {'authors': AUTHORS} | {j: TENTH[j] for j in ('authors, a tenth', *sys.argv[3:])}
-        for one in sorted(TWELVE, key=lambda one: one[1]):
-            for judge, settings in judges.items(): measure([one], 'test', judge, settings, network)
+        judges = {name: TENTH[name] for name in ('authors, a tenth', *chosen)}
+        for one in sorted(TWELVE, key=lambda one: one[1]): measure(one, 'test', AUTHORS | judges, int(seed))

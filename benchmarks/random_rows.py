@@ -7,6 +7,7 @@ results/random_rows.jsonl.
 To reproduce a row of the paper is to compare with its test accuracy, so this is measured on 5,000 test images."""
 import sys
 from functools import partial
+from itertools import product
 
 from recorded import add
 
@@ -23,20 +24,20 @@ VARIANTS = dict(
             bg_fmnist, per_kind=scenes, brightness=brightness, test_scenes='same')
         for scenes, brightness in ((1, .5), (1, .4), (3, .5), (10, .5), (10, .4), (400, .5), (1, 1.), (10, 1.))})
 JUDGE = partial(train_classifier, lr=.05, schedule='onecycle')
-EPOCHS = {1: 300, 10: 100, 50: 60}
+NETWORKS_AND_EPOCHS = {1: (5, 300), 10: (2, 100), 50: (1, 60)} # by images per class
+
+def measure(name, variant, seed):
+    "A line for each share of conflicting images and each number of images per class"
+    data = VARIANTS[name][variant]
+    test = data(split='test', seed=seed)[:5000]
+    for conflict in (.05, .02, .01):
+        train = data(conflict, seed=seed)
+        for ipc, (networks, epochs) in NETWORKS_AND_EPOCHS.items():
+            syn = distill_random(*train.xy, ipc=ipc, seed=seed)
+            scores = evaluate(syn, test, train=partial(JUDGE, epochs=epochs), networks=networks, seed=seed)
+            add('random_rows.jsonl', dict(
+                set=name, variant=variant, conflict=conflict, ipc=ipc, seed=seed, all=scores['all'].round(2).tolist()))
 
 if __name__ == '__main__':
-    name, conflicts = sys.argv[1], (.05, .01, .02)
-    seeds = [int(a) for a in sys.argv[2:] if a.isdecimal()] or [0]
-    for seed in seeds:
-        for conflict in conflicts:
-            for variant, data in VARIANTS[name].items():
-                test = data(split='test', seed=seed)[:5000]
-                train = data(conflict, seed=seed)
-                for ipc, epochs in EPOCHS.items():
-                    networks = 5 if ipc == 1 else 2 if ipc == 10 else 1
-                    syn = distill_random(*train.xy, ipc=ipc, seed=seed)
-                    scores = evaluate(syn, test, train=partial(JUDGE, epochs=epochs), networks=networks, seed=seed)
-                    add('random_rows.jsonl', dict(
-                        set=name, variant=variant, conflict=conflict, ipc=ipc, seed=seed,
-                        all=scores['all'].round(2).tolist()))
+    name, *seeds = sys.argv[1:]
+    for seed, variant in product(seeds, VARIANTS[name]): measure(name, variant, int(seed))

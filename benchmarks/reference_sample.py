@@ -23,12 +23,12 @@ def timed(features, labels, **settings):
     weights = kde_weights(features, labels, **settings)
     return weights, round(time.perf_counter()-start, 1)
 
-def compare(features, labels, conflicting, variance):
+def compare(features, labels, conflicting, **how):
     "A row for each size of the sample; the error of a weight is relative to the one from all samples"
-    exact, seconds = timed(features, labels, variance=variance, reference=None)
+    exact, seconds = timed(features, labels, reference=None, **how)
     yield dict(reference=None, seconds=seconds, share=conflict_share(exact, conflicting))
     for reference in (2000, 5000, 10000, 20000):
-        weights, seconds = timed(features, labels, variance=variance, reference=reference)
+        weights, seconds = timed(features, labels, reference=reference, **how)
         error = (weights/exact-1).abs()
         median, most = error.quantile(torch.tensor([.5, .95], dtype=error.dtype)).tolist()
         yield dict(
@@ -44,9 +44,12 @@ def main():
         line = json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
         print(line, flush=True)
         append_line(Path(__file__).resolve().parents[1]/'results/reference_sample.jsonl', line)
-    for name, labels in (('ten classes of 6,000', train.labels), ('one class of 60,000', one_class)):
+    settings = [
+        ('ten classes of 6,000', train.labels, 'inverse'), ('one class of 60,000', one_class, 'inverse'),
+        ('ten classes of 6,000, propensity', train.labels, 'propensity')]
+    for name, labels, normalizer in settings:
         for variance in (.1, .03):
-            for row in compare(features, labels, ~train.aligned, variance):
+            for row in compare(features, labels, ~train.aligned, variance=variance, normalizer=normalizer):
                 record(set=name, variance=variance, **row)
     noise = torch.randn(200000, 128, generator=torch.Generator().manual_seed(0))
     many = F.normalize(features.repeat(4, 1)[:200000]+.02*noise, dim=1)

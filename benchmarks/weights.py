@@ -1,7 +1,7 @@
 """Which weights balance? Shares, effective sizes and accuracies of several forms. Adds lines to results/weights.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/weights.py share       # the forms and kernels, 25 minutes on one core
-    DD_DEBIAS_DATA=.data python benchmarks/weights.py dm 0        # accuracies of DM, one seed, half an hour; or random
+    DD_DEBIAS_DATA=.data python benchmarks/weights.py share 0     # the forms and kernels
+    DD_DEBIAS_DATA=.data python benchmarks/weights.py dm 0 1 2    # accuracies of DM, or of random images
 
 Accuracies are on images that are in no training set: the validation images of CMNIST and of Corrupted CIFAR-10, with
 the shortcut independent of the label; on BG-FMNIST the first half of the test images, which chooses nothing."""
@@ -26,9 +26,6 @@ from dd_debias.train import train_classifier
 from dd_debias.weights import conflict_share, effective_size, normalize_weights
 
 SETS = dict(cmnist=cmnist, corrupted_cifar10=partial(corrupted_cifar10, severity=4), bg_fmnist=bg_fmnist)
-FORMS = { # by their names in the records: what `kde_weights` is called with
-    'inverse': dict(normalizer='inverse'),
-    'propensity': dict(normalizer='propensity')}
 DISTILLERS = dict(dm=partial(distill_dm, net=partial(ConvNet, width=64)), random=distill_random)
 
 def other_classes(features, labels, variance):
@@ -44,7 +41,8 @@ def other_classes(features, labels, variance):
 
 def all_forms(features, labels, variance):
     "Name of the form, and its weights"
-    for name, how in FORMS.items(): yield name, kde_weights(features, labels, variance=variance, **how)
+    for form in ('inverse', 'propensity'):
+        yield form, kde_weights(features, labels, variance=variance, normalizer=form)
     if variance == .1: yield 'others', other_classes(features, labels, variance)
 
 def shares(seed):
@@ -88,7 +86,7 @@ def accuracies(seed, how):
                     seconds=round(seconds, 1)))
 
 if __name__ == '__main__':
-    seeds = [int(a) for a in sys.argv[2:]] or [0]
-    for seed in seeds:
-        if sys.argv[1] == 'share': shares(seed)
-        else: accuracies(seed, how=sys.argv[1])
+    what, *seeds = sys.argv[1:]
+    for seed in map(int, seeds):
+        if what == 'share': shares(seed)
+        else: accuracies(seed, how=what)

@@ -140,18 +140,17 @@ def kde_weights(
     *,
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # our measurement; the paper uses .1 with its softmax
-    normalizer:str='inverse', # 'propensity': (f_all/f)^(1/T). 'inverse': f^(-1/T), paper; its two softmax forms
+    normalizer:str='inverse', # 'inverse': f^(-1/T). 'propensity': (f_all/f)^(1/T). 'softmax', 'scaled': see above
     per_class:bool=True, # estimate the density within each class; False: over the whole set
-    reference:int|None=20000, # see `kde_density`: where a class is larger, this many stand for all; None: all
+    reference:int|None=20000, # see `kde_density`: this many stand for a larger class, or set; None: all
 )->Tensor: # (N,) float64, mean one within each class
     "Weights by inverse density: rare within its class means heavy (paper, section 4.2)"
-    check_arguments(kde_weights, dict(variance=variance, temperature=temperature, reference=reference))
+    numbers = dict(variance=variance, temperature=temperature, reference=reference)
+    check_arguments(kde_weights, dict(numbers, normalizer=normalizer))
     if temperature < 1e-100: raise ValueError(f'temperature must be above 1e-100, got {temperature}')
     given = features
     labels = as_tensor('labels', labels)
     features = check_features(given, labels)
-    if normalizer not in ('propensity', 'inverse', 'softmax', 'scaled'):
-        raise ValueError(f"normalizer must be 'propensity', 'inverse', 'softmax' or 'scaled', got {normalizer!r}")
     if normalizer == 'propensity' and not per_class:
         raise ValueError("per_class: 'propensity' compares the density within the class with that over the whole set; "
                          "leave it out, or take normalizer='inverse'")
@@ -189,8 +188,8 @@ def weigh_kde(
     encoder_lr:float=.001, # learning rate of the encoder; .01 for the two other encoders
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # of the weights: towards 0, only the rarest count; large, all alike; our measurement
-    normalizer:str='inverse', # 'propensity', 'inverse', or the softmax forms 'softmax' and 'scaled'
-    reference:int|None=20000, # see `kde_density`: where a class is larger, this many stand for all; None: all
+    normalizer:str='inverse', # 'inverse', 'propensity', or the softmax forms 'softmax' and 'scaled'
+    reference:int|None=20000, # see `kde_density`: this many stand for a larger class, or set; None: all
     on_step:Callable|None=None, # passed to `train_encoder`
 )->Tensor: # (N,) mean one within each class
     "The paper's weights: train an encoder with `gsc_loss`, embed, weigh by inverse density"

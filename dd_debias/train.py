@@ -131,8 +131,7 @@ def learning_rate(
     schedule:str='step', # 'step': a tenth from half-time on. 'cosine': falls to zero. 'onecycle': rises a fifth, falls
 )->float: # as a share of the largest
     "The learning rate of an epoch"
-    if schedule not in ('step', 'cosine', 'onecycle'):
-        raise ValueError(f"schedule must be 'step', 'cosine' or 'onecycle', got {schedule!r}")
+    check_arguments(learning_rate, locals())
     if schedule == 'step': return 1. if epoch < epochs//2 else .1
     rising = epochs//5 if schedule == 'onecycle' else 0 # epochs
     if epoch < rising: return (epoch+1)/(rising+1)
