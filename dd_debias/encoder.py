@@ -41,36 +41,47 @@ def gsc_loss(
 
 # %% ../nbs/22_encoder.ipynb #1bc2039c
 class GlanceEncoder(nn.Module):
-    "(N,C,H,W) -> (N,128) from the colour of each quarter and the grain"
+    "(N,C,H,W) -> (N,128) from the colour of each quarter, the colours of the frame, and the grain"
     patterns:Tensor # (15,1,4,4)
+    outermost:Tensor # (frame,frame) bool
 
     def __init__(self,
         channels:int=3,
         *,
         grid:int=2, # the image is cut into grid x grid cells, each its mean colour
+        frame:int=16, # cut into frame x frame cells, the outermost are seen, each its mean colour; 0: none
         quantile:float=.25, # share of the blocks that have less of a pattern than what is taken for the grain
         width:int=512, # of the two hidden layers
     ):
         super().__init__()
         self.grid = grid
+        self.frame = frame
         self.quantile = quantile
         t = torch.arange(4.)
         waves = torch.cos(math.pi/4*(t+.5)*t[:, None]) # (4,4) frequency, position
         products = waves[:, None, :, None]*waves[None, :, None] # (4,4,4,4) two frequencies, two positions
         self.register_buffer('patterns', products.reshape(16, 1, 4, 4)[1:]/2) # without the constant one
-        n = channels*(grid**2+15)
+        outermost = torch.ones(frame, frame, dtype=torch.bool)
+        outermost[1:-1, 1:-1] = False
+        self.register_buffer('outermost', outermost)
+        n = channels*(grid**2+15+int(outermost.sum()))
         self.head = nn.Sequential(nn.BatchNorm1d(n, affine=False), nn.Linear(n, width), nn.ReLU(),
                                   nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 128))
 
-    def glance(self, x:Tensor)->Tensor: # (N,C,H,W) -> (N,C*(grid*grid+15))
-        "What the head gets: the mean colour of each cell, then the logarithm of the grain of each channel"
+    def glance(self, x:Tensor)->Tensor: # (N,C,H,W) -> (N,n): C*(grid*grid+15) numbers and C for each cell of the frame
+        "What the head gets: the mean colour of each cell, the logarithm of the grain of each channel, then the frame"
         with torch.autocast(x.device.type, enabled=False): # in bfloat16 fine grain would be lost
             each_channel = x.flatten(0, 1)[:, None] # (N*C,1,H,W)
             strength = F.conv2d(each_channel, self.patterns, stride=4).abs().flatten(2) # (N*C,15,blocks)
             k = max(1, round(self.quantile*strength.shape[2]))
             grain = strength.kthvalue(k, 2).values # (N*C,15)
+            log_grain = (grain+.01).log()
             color = F.adaptive_avg_pool2d(x, self.grid) # (N,C,grid,grid)
-            return torch.cat([color.flatten(1), (grain+.01).log().view(len(x), -1)], 1)
+            glance = [color.flatten(1), log_grain.view(len(x), -1)]
+            if self.frame:
+                cells = F.adaptive_avg_pool2d(x, self.frame) # (N,C,frame,frame)
+                glance.append(cells[:, :, self.outermost].flatten(1))
+            return torch.cat(glance, 1)
 
     def forward(self, x:Tensor)->Tensor: return self.head(self.glance(x))
 
