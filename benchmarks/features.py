@@ -29,6 +29,7 @@ from dd_debias.runtime import seeded
 from dd_debias.train import train_classifier
 from dd_debias.weights import conflict_share, effective_size, normalize_weights
 
+
 def cropped(*args, **kwargs):
     data = bg_fmnist(*args, **kwargs)
     return replace(data, images=data.images[..., 2:-2, 2:-2].contiguous())

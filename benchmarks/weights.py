@@ -2,6 +2,7 @@
 
     DD_DEBIAS_DATA=.data python benchmarks/weights.py share 0     # the forms and kernels
     DD_DEBIAS_DATA=.data python benchmarks/weights.py dm 0 1 2    # accuracies of DM, or of random images
+    DD_DEBIAS_DATA=.data python benchmarks/weights.py framed 0    # of DM, with an encoder that sees the frame
 
 Accuracies are on images that are in no training set: the validation images of CMNIST and of Corrupted CIFAR-10, with
 the shortcut independent of the label; on BG-FMNIST the first half of the test images, which chooses nothing."""
@@ -17,7 +18,7 @@ from dd_debias.bias import cmnist
 from dd_debias.coresets import distill_random
 from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.dm import distill_dm
-from dd_debias.encoder import embed, train_encoder
+from dd_debias.encoder import GlanceEncoder, embed, train_encoder
 from dd_debias.evaluate import evaluate
 from dd_debias.groups import group_weights
 from dd_debias.kde import kde_density, kde_weights
@@ -49,7 +50,8 @@ def shares(seed):
     for name, data in SETS.items():
         for conflict in (.05, .02, .01):
             train = data(conflict, seed=seed)
-            features = embed(train_encoder(*train.xy, seed=seed), train.images)
+            encoder = train_encoder(*train.xy, seed=seed, net=partial(GlanceEncoder, frame=0))
+            features = embed(encoder, train.images)
             for variance in (.01, .03, .1, .3):
                 start = time.perf_counter()
                 for form, weights in all_forms(features, train.labels, variance):
@@ -63,25 +65,29 @@ def shares(seed):
                         smallest=round(size.min().item(), 1), median=round(size.median().item(), 1),
                         seconds=round(seconds, 1)))
 
-def accuracies(seed, how):
+def accuracies(seed, how, frame=0, names=SETS):
     judge = partial(train_classifier, epochs=100, lr=.03)
-    for conflict in (.05, .01):
-        for name, data in SETS.items():
+    for name in names:
+        data = SETS[name]
+        for conflict in (.05, .01):
             train = data(conflict, seed=seed)
             held_out = 'test' if name == 'bg_fmnist' else 'valid'
             test = data(conflict, held_out, seed=seed)[:5000]
-            features = embed(train_encoder(*train.xy, seed=seed), train.images)
+            encoder = train_encoder(*train.xy, seed=seed, net=partial(GlanceEncoder, frame=frame))
+            features = embed(encoder, train.images)
             forms = dict(all_forms(features, train.labels, .1))
-            forms['propensity, variance .03'] = kde_weights(
-                features, train.labels, variance=.03, normalizer='propensity')
-            forms['true groups'] = group_weights(train.labels, train.bias)
+            if frame: forms.pop('others') # was no better
+            else:
+                forms['propensity, variance .03'] = kde_weights(
+                    features, train.labels, variance=.03, normalizer='propensity')
+                forms['true groups'] = group_weights(train.labels, train.bias)
             for form, weights in forms.items():
                 start = time.perf_counter()
                 syn = DISTILLERS[how](*train.xy, weights, ipc=10, seed=seed)
                 seconds = time.perf_counter()-start
                 scores = evaluate(syn, test, train=judge, networks=2, seed=seed)
                 add('weights.jsonl', dict(
-                    what='accuracy', set=name, conflict=conflict, form=form, distill=how, seed=seed, ipc=10,
+                    what='accuracy', set=name, conflict=conflict, form=form, frame=frame, distill=how, seed=seed, ipc=10,
                     all=scores['all'].round(2).tolist(), conflicting=scores['conflicting'].round(2).tolist(),
                     seconds=round(seconds, 1)))
 
@@ -89,4 +95,5 @@ if __name__ == '__main__':
     what, *seeds = sys.argv[1:]
     for seed in map(int, seeds):
         if what == 'share': shares(seed)
+        elif what == 'framed': accuracies(seed, 'dm', frame=16, names=('bg_fmnist', 'corrupted_cifar10', 'cmnist'))
         else: accuracies(seed, how=what)
