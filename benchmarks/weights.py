@@ -87,8 +87,8 @@ def accuracies(seed, how, frame=0, names=SETS):
                 seconds = time.perf_counter()-start
                 scores = evaluate(syn, test, train=judge, networks=2, seed=seed)
                 add('weights.jsonl', dict(
-                    what='accuracy', set=name, conflict=conflict, form=form, frame=frame, distill=how, seed=seed, ipc=10,
-                    all=scores['all'].round(2).tolist(), conflicting=scores['conflicting'].round(2).tolist(),
+                    what='accuracy', set=name, conflict=conflict, form=form, frame=frame, distill=how, seed=seed,
+                    ipc=10, all=scores['all'].round(2).tolist(), conflicting=scores['conflicting'].round(2).tolist(),
                     seconds=round(seconds, 1)))
 
 if __name__ == '__main__':
