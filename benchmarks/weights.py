@@ -3,6 +3,7 @@
     DD_DEBIAS_DATA=.data python benchmarks/weights.py share 0     # the forms and kernels
     DD_DEBIAS_DATA=.data python benchmarks/weights.py dm 0 1 2    # accuracies of DM, or of random images
     DD_DEBIAS_DATA=.data python benchmarks/weights.py framed 0    # of DM, with an encoder that sees the frame
+    python benchmarks/weights.py digits 0 1 2                     # of DM, on the small digits
 
 Accuracies are on images that are in no training set: the validation images of CMNIST and of Corrupted CIFAR-10, with
 the shortcut independent of the label; on BG-FMNIST the first half of the test images, which chooses nothing."""
@@ -14,7 +15,7 @@ from recorded import add
 from sklearn.metrics import roc_auc_score
 
 from dd_debias.background import bg_fmnist
-from dd_debias.bias import cmnist
+from dd_debias.bias import biased, cmnist, paint_color
 from dd_debias.coresets import distill_random
 from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.dm import distill_dm
@@ -23,6 +24,7 @@ from dd_debias.evaluate import evaluate
 from dd_debias.groups import group_weights
 from dd_debias.kde import kde_density, kde_weights
 from dd_debias.nets import ConvNet
+from dd_debias.sources import digits
 from dd_debias.train import train_classifier
 from dd_debias.weights import conflict_share, effective_size, normalize_weights
 
@@ -45,6 +47,33 @@ def all_forms(features, labels, variance):
     for form in ('inverse', 'propensity'):
         yield form, kde_weights(features, labels, variance=variance, normalizer=form)
     if variance == .1: yield 'others', other_classes(features, labels, variance)
+
+def wide_propensity(features, labels):
+    "f_all of a wider kernel, of variance .3, over f_class: near to no class is odd, near to another is not"
+    log_f = features.new_empty(len(features)).double()
+    for c in labels.unique():
+        members = labels == c
+        log_f[members] = kde_density(features[members], variance=.1, log=True)
+    wide = kde_density(features, variance=.3, log=True)
+    return normalize_weights((wide-log_f).exp(), labels)
+
+def on_digits(seed):
+    "DM as in the demo, from four fifths of the training digits; the last fifth, in colours that tell nothing, judges"
+    images, labels = digits('train')
+    train = biased(images[:960], labels[:960], paint_color, .05, 'train', seed=seed)
+    valid = biased(images[960:], labels[960:], paint_color, .05, 'valid', seed=seed)
+    net = partial(ConvNet, width=32)
+    features = embed(train_encoder(*train.xy, seed=seed), train.images)
+    forms = {form: kde_weights(features, train.labels, normalizer=form) for form in ('inverse', 'propensity')}
+    forms |= {'propensity, wide': wide_propensity(features, train.labels),
+              'true groups': group_weights(train.labels, train.bias)}
+    for form, weights in forms.items():
+        syn = distill_dm(*train.xy, weights, ipc=10, steps=150, batch=32, net=net, seed=seed)
+        judge = partial(train_classifier, net=net, epochs=150)
+        scores = evaluate(syn, valid, train=judge, networks=2, seed=seed)
+        add('weights.jsonl', dict(
+            what='digits', set='color_digits', conflict=.05, form=form, frame=0, distill='dm', seed=seed, ipc=10,
+            share=round(conflict_share(weights, ~train.aligned), 4), all=scores['all'].round(2).tolist()))
 
 def shares(seed):
     for name, data in SETS.items():
@@ -95,5 +124,6 @@ if __name__ == '__main__':
     what, *seeds = sys.argv[1:]
     for seed in map(int, seeds):
         if what == 'share': shares(seed)
+        elif what == 'digits': on_digits(seed)
         elif what == 'framed': accuracies(seed, 'dm', frame=16, names=('bg_fmnist', 'corrupted_cifar10', 'cmnist'))
         else: accuracies(seed, how=what)
