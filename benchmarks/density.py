@@ -27,7 +27,8 @@ from dd_debias.weights import conflict_share, effective_size
 
 SETS = {'cmnist': cmnist}
 SETS |= {f'bg_fmnist, {n} scenes': partial(bg_fmnist, per_kind=n) for n in (1, 10, 400)}
-SETS |= {f'corrupted_cifar10, {p}': partial(corrupted_cifar10, preset=p) for p in ('mixed', 'type0', 'type1')}
+SETS |= {f'corrupted_cifar10, {p}': partial(corrupted_cifar10, preset=p, severity=5)
+         for p in ('mixed', 'type0', 'type1')}
 
 ENCODERS = dict( # arguments of train_encoder
     GlanceEncoder={},
