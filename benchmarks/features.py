@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score, silhouette_score
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
 from dd_debias.corruptions import corrupted_cifar10
-from dd_debias.encoder import GlanceEncoder, embed, train_encoder
+from dd_debias.encoder import FrameEncoder, GlanceEncoder, embed, train_encoder
 from dd_debias.groups import group_weights
 from dd_debias.kde import kde_weights
 from dd_debias.nets import ConvNet, map_chunks
@@ -56,7 +56,7 @@ def densest(train, seed):
     for c in train.labels.unique():
         members = (train.labels == c).nonzero().flatten()
         kept[members[first[members].argsort()[:round(.8*len(members))]]] = True
-    encoder = train_encoder(*train[kept].xy, seed=seed)
+    encoder = train_encoder(*train[kept].xy, seed=seed, net=FrameEncoder)
     return weights_of(embed(encoder, train.images), train.labels)
 
 def early_clusters(train, seed):
@@ -74,7 +74,7 @@ def early_clusters(train, seed):
 
 def committee(train, seed, members=30, sample=2000):
     "One over the share of linear classifiers of the glance, each trained on a sample, that are right (LWBC's idea)"
-    glance = GlanceEncoder().glance
+    glance = FrameEncoder().glance
     stats = channel_stats(train.images)
     x = map_chunks(lambda chunk: glance(standardize(chunk, stats)), train.images) # (N,n)
     x = (x-x.mean(0))/x.std(0).clamp_min(1e-3)

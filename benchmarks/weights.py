@@ -50,12 +50,7 @@ def all_forms(features, labels, variance):
 
 def wide_propensity(features, labels):
     "f_all of a wider kernel, of variance .3, over f_class: near to no class is odd, near to another is not"
-    log_f = features.new_empty(len(features)).double()
-    for c in labels.unique():
-        members = labels == c
-        log_f[members] = kde_density(features[members], variance=.1, log=True)
-    wide = kde_density(features, variance=.3, log=True)
-    return normalize_weights((wide-log_f).exp(), labels)
+    return normalize_weights(kde_weights(features, labels)*kde_density(features, variance=.3), labels)
 
 def on_digits(seed):
     "DM as in the demo, from four fifths of the training digits; the last fifth, in colours that tell nothing, judges"
@@ -79,8 +74,7 @@ def shares(seed):
     for name, data in SETS.items():
         for conflict in (.05, .02, .01):
             train = data(conflict, seed=seed)
-            encoder = train_encoder(*train.xy, seed=seed, net=partial(GlanceEncoder, frame=0))
-            features = embed(encoder, train.images)
+            features = embed(train_encoder(*train.xy, seed=seed), train.images)
             for variance in (.01, .03, .1, .3):
                 start = time.perf_counter()
                 for form, weights in all_forms(features, train.labels, variance):

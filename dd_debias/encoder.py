@@ -78,11 +78,11 @@ class GlanceEncoder(nn.Module):
             grain = strength.kthvalue(k, 2).values # (N*C,15)
             log_grain = (grain+.01).log()
             color = F.adaptive_avg_pool2d(x, self.grid) # (N,C,grid,grid)
-            glance = [color.flatten(1), log_grain.view(len(x), -1)]
+            seen = [color.flatten(1), log_grain.view(len(x), -1)]
             if self.frame:
                 cells = F.adaptive_avg_pool2d(x, self.frame) # (N,C,frame,frame)
-                glance.append(cells[:, :, self.outermost].flatten(1))
-            return torch.cat(glance, 1)
+                seen.append(cells[:, :, self.outermost].flatten(1))
+            return torch.cat(seen, 1)
 
     def forward(self, x:Tensor)->Tensor: return self.head(self.glance(x))
 
