@@ -6,14 +6,21 @@ from pathlib import Path
 import torch
 
 from dd_debias.records import append_line
-from dd_debias.run import git_commit
+from dd_debias.run import git_commit, load_average
 
 RESULTS = Path(__file__).resolve().parents[1]/'results'
+
+def is_recorded(name, line):
+    "Whether results/<name> has a line with all of these values"
+    path = RESULTS/name
+    lines = [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
+    return any(line.items() <= old.items() for old in lines)
 
 def add(name, line, device='cpu', show=True):
     "Add a line to results/<name>, and print it"
     machine = torch.cuda.get_device_name() if device == 'cuda' else platform.machine()
     line = json.dumps(dict(
-        line, threads=torch.get_num_threads(), device=machine, torch=torch.__version__, commit=git_commit()))
+        line, threads=torch.get_num_threads(), device=machine, load=load_average(), torch=torch.__version__,
+        commit=git_commit()))
     if show: print(line, flush=True)
     append_line(RESULTS/name, line)

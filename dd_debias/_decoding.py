@@ -10,7 +10,7 @@ import sys
 import unicodedata
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -413,6 +413,20 @@ def number_labels(
     classes = tuple(printable(names[v] if names else v) for v in values)
     return torch.from_numpy(numbers).long(), classes
 
+def number_bias(
+    bias:Any, # (N,) of the same values as the labels: the class whose shortcut an image shows
+    classes:tuple[str, ...], # names of the C classes
+    n:int,
+)->Tensor: # (N,) 0..C-1
+    "Number the bias as the labels are. Raises ValueError for another number of them, or for one that is no class"
+    names = [printable(value) for value in list_labels(bias)]
+    if len(names) != n: raise ValueError(f'bias must be one for each of {n} images, got {len(names)}')
+    unknown = sorted(set(names)-set(classes))
+    if unknown:
+        raise ValueError(f"bias: {unknown[0]!r} is no class; give for each image the class whose shortcut it shows, "
+                         f"of {', '.join(classes[:8])}")
+    return torch.tensor([classes.index(name) for name in names])
+
 def split_indices(
     labels:Tensor, # (N,) 0..C-1
     classes:tuple[str, ...], # names of the C classes
@@ -495,13 +509,14 @@ def load_classes(
     paths:dict[str, str], # from `own_paths`
     read:Callable[[list[str]], tuple[Tensor, Tensor]], # `read_files` with all its other arguments
     on_skip:Report,
-)->tuple[Tensor, Tensor]: # images (N,3,size,size) uint8, labels (N,)
+    excluded:Collection[str]=(), # real paths that are left out
+)->tuple[Tensor, Tensor, list[str]]: # images (N,3,size,size) uint8, labels (N,), paths (N,)
     "Read a folder of class folders. Raises ValueError for a class without a readable image"
     left_out:Counter[str] = Counter()
     files = []
     numbers = []
     for c, name in enumerate(classes):
-        found = list(image_files(folder/name, paths, left_out))
+        found = [path for path in image_files(folder/name, paths, left_out) if os.path.realpath(path) not in excluded]
         files += found
         numbers += [c]*len(found)
     if left_out:
@@ -511,7 +526,7 @@ def load_classes(
     labels = torch.tensor(numbers, dtype=torch.long)[kept]
     empty = set(range(len(classes)))-set(labels.tolist())
     if empty: raise ValueError(f'{folder/classes[min(empty)]} has no readable image; add some, or remove the folder')
-    return images, labels
+    return images, labels, [files[i] for i in kept.tolist()]
 
 def find_splits(
     folder:Path,
@@ -531,12 +546,21 @@ def find_splits(
     if 'valid' in found: found.setdefault('test', found['valid'])
     return found if 'train' in found and 'test' in found else {}
 
+class Folder(NamedTuple):
+    "What was read of a folder of class folders"
+    images:Tensor # (N,3,size,size) uint8
+    labels:Tensor # (N,)
+    paths:list[str] # (N,)
+    classes:tuple[str, ...] # names of the classes
+    split:str # 'all', or the split that is still to be drawn
+
 def load_folder(
     folder:Path, # of class folders, or of train/ and test/ with these
     split:str, # 'train', 'valid', 'test' or 'all'
     read:Callable[[list[str]], tuple[Tensor, Tensor]], # `read_files` with all its other arguments
     on_skip:Report,
-)->tuple[Tensor, Tensor, tuple[str, ...], str]: # images, labels, names of the classes, split that is still to be drawn
+    excluded:Collection[str]=(), # real paths that are left out
+)->Folder:
     "Read a folder. Raises ValueError if it lacks the split, or if its train/ and test/ have different classes"
     parts = find_splits(folder)
     if parts and split not in (*parts, 'all'): raise ValueError(f'split: {folder} has no {split}/')
@@ -549,10 +573,68 @@ def load_folder(
             raise ValueError(f'{other} and {wanted[0]} must have the same classes; {min(different)} is in one only')
     paths:dict[str, str] = {}
     for part in (*distinct.values(), *wanted): paths |= own_paths(part)
-    loaded = [load_classes(part, classes, paths, read, on_skip) for part in wanted]
-    images = torch.cat([images for images, _ in loaded]) if len(loaded) > 1 else loaded[0][0] # still mapped from disk
-    labels = torch.cat([labels for _, labels in loaded])
-    return images, labels, tuple(printable(name) for name in classes), 'all' if parts else split
+    loaded = [load_classes(part, classes, paths, read, on_skip, excluded) for part in wanted]
+    images, labels, files = zip(*loaded, strict=True)
+    joined = torch.cat(images) if len(loaded) > 1 else images[0] # still mapped from disk
+    names = tuple(printable(name) for name in classes)
+    return Folder(joined, torch.cat(labels), sum(files, []), names, 'all' if parts else split)
+
+def load_test_folder(
+    folder:Path, # of folders of some of the classes
+    source:Path, # of the training set
+    read:Callable[[list[str]], tuple[Tensor, Tensor]],
+    on_skip:Report,
+    excluded:Collection[str]=(),
+)->Folder:
+    "Read a folder to test on, its classes numbered as those of `source`. Raises ValueError for one that is not there"
+    found = load_folder(folder, 'all', read, on_skip, excluded)
+    classes = tuple(printable(name) for name in class_folders(find_splits(source).get('train', source)))
+    unknown = [name for name in found.classes if name not in classes]
+    if unknown:
+        raise ValueError(f"test: {folder} has a class {unknown[0]!r}, and {source} has {', '.join(classes[:8])}; "
+                         'name the folders alike')
+    numbers = torch.tensor([classes.index(name) for name in found.classes])
+    return found._replace(labels=numbers[found.labels], classes=classes, split='all')
+
+def read_excluded(
+    exclude:str|Path, # a text file, a path a line
+    source:Path, # where relative paths begin, if they do not in the present folder
+)->set[str]: # real paths
+    "The files that a list names. Raises ValueError for a line that names none"
+    try: lines = Path(exclude).read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ValueError(f'exclude must be a text file with a path a line, {exclude} cannot be read: {e}') from e
+    excluded = set()
+    for line in filter(None, map(str.strip, lines)):
+        file = next((f for f in (Path(line), source/line) if f.is_file()), None)
+        if file is None: raise ValueError(f'exclude: {exclude} names {line}, which is no file, here or in {source}')
+        excluded.add(os.path.realpath(file))
+    return excluded
+
+def read_bias(
+    file:str|Path, # CSV with the columns path and bias
+    source:Path, # where relative paths begin, if they do not in the present folder
+    paths:Sequence[str], # (N,) of the images
+    classes:tuple[str, ...], # their names
+)->Tensor: # (N,) the number of the class whose shortcut an image shows
+    "The bias of images. Raises ValueError for an image without one, or for one that is no class"
+    import pandas as pd  # here, since it takes a third of a second to import
+    try: table = pd.read_csv(file, dtype=str, encoding='utf-8')
+    except (OSError, ValueError) as e:
+        raise ValueError(f'bias must be a CSV file with the columns path and bias, {file} cannot be read: {e}') from e
+    if not {'path', 'bias'} <= set(table.columns):
+        raise ValueError(f"bias: {file} must have the columns path and bias, it has {', '.join(table.columns)}")
+    unknown = sorted(set(table.bias.dropna())-set(classes))
+    if unknown:
+        raise ValueError(f"bias: {file} has {unknown[0]!r}, which is no class; give for each image the name of the class "
+                         f"whose shortcut it shows, of {', '.join(classes[:8])}")
+    shown:dict[str, str] = {}
+    for path, bias in zip(table.path, table.bias, strict=True):
+        for start in (Path(), source): shown[os.path.realpath(start/str(path))] = bias
+    biases = [shown.get(os.path.realpath(path)) for path in paths]
+    without = [path for path, bias in zip(paths, biases, strict=True) if not isinstance(bias, str)]
+    if without: raise ValueError(f'bias: {file} has none for {len(without)} images, the first is {without[0]}')
+    return torch.tensor([classes.index(str(bias)) for bias in biases])
 
 # Arrays and data sets
 
@@ -680,4 +762,5 @@ def load_labelled(
     if hasattr(source, '_fingerprint'): return load_hugging_face(source, size, fit, cache=cache, on_skip=on_skip)
     if hasattr(source, '__len__') and hasattr(source, '__getitem__'):
         return load_pairs(source, size, fit, on_skip=on_skip)
-    raise ValueError(f'source must be a folder, an array or a data set with a length, got {type(source).__name__}')
+    raise ValueError('source must be a folder (--source FOLDER on the command line), an array or a data set with a length, '
+                     f'got {type(source).__name__}')

@@ -5,6 +5,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import partial
 from types import FunctionType
 
@@ -50,7 +51,9 @@ def find(part:str, name:str)->Callable:
     if ':' not in name:
         known = functions(part)
         if name in known: return known[name]
-        raise ValueError(f"{part}: no {name!r}; choose one of {', '.join(known)}, or write module:function")
+        near = get_close_matches(name, known, 1)
+        meant = f' (did you mean {near[0]!r}?)' if near else ''
+        raise ValueError(f"{part}: no {name!r}{meant}; choose one of {', '.join(known)}, or write module:function")
     f = import_name(name)
     try: inspect.signature(f).bind_partial(*ARGUMENTS[part], **dict(split='train') if part == 'data' else dict(seed=0))
     except (TypeError, ValueError) as e: raise ValueError(f'{part}: {name} does not take what is given to it: {e}') from e

@@ -21,7 +21,7 @@ from torch import Tensor
 # %% ../nbs/15_arguments.ipynb #15a00005
 RANGES = [ # what must hold of a number, in words and as a test, and the arguments of which it must hold
     ('of at least 1', lambda x: x >= 1,
-     'batch batch_syn block channels classes depth encoder_steps epochs expert_epochs experts factor grid ipc '
+     'batch batch_syn block cap channels classes depth encoder_steps epochs expert_epochs experts factor grid ipc '
      'max_start_epoch min_cluster_size min_samples networks outer per_kind pool rounds rows sample size stack_size '
      'steps syn_steps width'),
     ('of at least 0', lambda x: x >= 0,

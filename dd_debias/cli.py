@@ -119,7 +119,8 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
     optional = ('weigh', 'distill') if 'distill' in names else ()
     parts = _named(recipe, dict(data=names.pop('set'), **names), optional)
     if 'train' in names: parts['evaluate'] = partial(evaluate)
-    arguments = [name for f in parts.values() for name in inspect.signature(f).parameters]
+    arguments = [name for f in parts.values() for name, p in inspect.signature(f).parameters.items()
+                 if p.default is not p.empty]
     options = [option for part, f in parts.items() for option in _options(part, f, arguments.count)]
     own = [p for p in takes.values() if p.kind is not p.VAR_KEYWORD]
     extended = wraps(command)(partial(command))
@@ -128,6 +129,9 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
 
 # ---- the commands
 
+def _use_threads(threads:int|None)->None:
+    if threads: torch.set_num_threads(threads)
+
 def _help(kind:Any, text:str, **how:Any)->Any: return Annotated[kind, Parameter(help=text, **how)]
 
 def _choice(part:str, more:str='')->Any: return _help(str, f"{', '.join(functions(part))}{more}, or module:function")
@@ -135,6 +139,8 @@ def _choice(part:str, more:str='')->Any: return _help(str, f"{', '.join(function
 Recipe = _help(Literal['default', 'quick', 'paper'], "the functions' own defaults, those for two cores, or the paper's")
 Seed = _help(int, 'of every part', converter=_whole)
 Device = _help(str, 'such as cuda:0; several, such as cuda:0,cuda:1, share the work')
+Threads = _help(int|None, 'of the CPU; as many as there are cores unless given', validator=Number(gte=1),
+                converter=_whole)
 Out = _help(str, 'where the results go')
 
 def _run(
@@ -146,27 +152,48 @@ def _run(
     recipe:Recipe='quick',
     seed:Seed=0,
     device:Device=DEVICE,
+    threads:Threads=None,
     out:Out='results',
+    baseline:_help(bool, 'where the bias is unknown, distil also without weights, to compare')=True,
     **options:Any,
 )->None:
     """Make a biased set, weigh it, distil it, evaluate the result.
     An interrupted run goes on when the same command is given again.
 
     Example: dd-debias run cmnist --conflict 0.05 --ipc 10 --distill dm --weigh kde"""
+    _use_threads(threads)
     parts = _named(recipe, dict(data=set, weigh=weigh, distill=distill, train=train), optional=('weigh', 'distill'))
     parts = _given(parts | dict(evaluate=partial(evaluate)), options)
     evaluator = partial(parts['evaluate'], train=parts['train'])
     functions_of_run = (parts['data'], parts.get('distill'), parts.get('weigh'), evaluator)
-    record = run(*functions_of_run, seed=seed, device=device, out=out, show_progress=True)
-    scores = pd.DataFrame(record['accuracy'])
-    print(f'accuracy in percent over {len(scores)} networks; deo: the difference between the groups of a class')
-    for column in scores.columns[~scores.columns.str.startswith('class_')]:
-        print(f"{column.replace('_', ' '):12} {scores[column].mean():5.1f} ± {scores[column].std(ddof=0):.1f}")
-    if 'conflicting' not in scores:
-        print('The bias of this set is unknown, so nothing is said of aligned and conflicting images, or of groups.')
+    how = dict(seed=seed, device=device, out=out, show_progress=True)
+    record = run(*functions_of_run, **how)
+    sets = {'': record}
+    unknown = 'conflicting' not in record['accuracy']
+    if unknown and baseline and record['distill'] and record['weigh']:
+        plain = run(parts['data'], parts['distill'], None, evaluator, **how)
+        sets = {'with weights': record, 'without': plain}
+    _print_accuracy(sets)
+    if unknown: print(f'\n{fill(UNKNOWN, 100)}\n')
     if record['conflict_share'] is not None:
         print(f"{100*record['conflict_share']:.0f}% of the weight is on bias-conflicting images")
-    print(f"{sum(record['seconds'].values()):.0f} s; see {Path(out)/record['name']}")
+    for r in sets.values(): print(f"{sum(r['seconds'].values()):.0f} s; see {Path(out)/r['name']}")
+
+UNKNOWN = ("The bias of this set is unknown. Test images that are held out of the same folder carry the same bias, so "
+           "weights that take effect raise the accuracy on rare images, which are the tenth of the test images of each "
+           "class that is rarest in the features of an encoder, and may lower it on all and on common ones. "
+           "To know more, give images without the shortcut as --test FOLDER, or the bias as --bias FILE.")
+
+def _print_accuracy(records:dict[str, dict])->None: # heading -> record
+    scores = {heading: pd.DataFrame(record['accuracy']) for heading, record in records.items()}
+    first = next(iter(scores.values()))
+    by_class = first.columns.str.startswith('class_')
+    deo = '; deo: the difference between the groups of a class' if 'deo_max' in first else ''
+    print(f'accuracy in percent over {len(first)} networks; chance is {100/by_class.sum():.1f}{deo}')
+    if len(scores) > 1: print(f"{'':12}", *(f'{heading:>14}' for heading in scores))
+    for column in first.columns[~by_class]:
+        cells = [f'{s[column].mean():5.1f} ± {s[column].std(ddof=0):.1f}' for s in scores.values()]
+        print(f"{column.replace('_', ' '):12}", *(f'{cell:>14}' if len(scores) > 1 else cell for cell in cells))
 
 def _audit(
     set:_choice('data')='cmnist',
@@ -175,12 +202,14 @@ def _audit(
     recipe:Recipe='quick',
     seed:Seed=0,
     device:Device=DEVICE,
+    threads:Threads=None,
     out:_help(str, 'the page that is written')='audit.html',
     **options:Any,
 )->None:
     """Weigh the images of a set, and show on one page which are heavy and which are light.
 
     Example: dd-debias audit color_digits --conflict 0.01 --out audit.html"""
+    _use_threads(threads)
     check_device(device)
     if Path(out).is_dir(): raise ValueError(f'out: {out} is a folder; give the name of a file in it')
     parts = _given(_named(recipe, dict(data=set, weigh=weigh)), options)
@@ -194,8 +223,9 @@ def _audit(
     print(table.round(2).to_string(na_rep=''), fill(summarize(table), 100, break_on_hyphens=False), sep='\n\n')
     print(f'\nThe page is {out}')
 
-def _demo(*, seed:Seed=0, device:Device=DEVICE, out:Out='results/demo')->None:
+def _demo(*, seed:Seed=0, device:Device=DEVICE, threads:Threads=None, out:Out='results/demo')->None:
     "Distil coloured digits with and without weights, and draw the result: half a minute, no download"
+    _use_threads(threads)
     print(demo(seed=seed, device=device, out=out).round(1))
     print(f"\nThe picture is {Path(out)/'demo.png'}")
 
@@ -228,6 +258,7 @@ def _sweep(
     budget:_help(float, 'stop after so long, such as 9m', converter=_duration)=float('inf'),
     list:_help(bool, 'print the commands of the cells, and run nothing', negative='')=False,
     device:Device=DEVICE,
+    threads:Threads=None,
     out:Out='results/paper',
 )->None:
     """Run cells of the paper's tables and figures, those with the fewest seeds first.
@@ -245,11 +276,12 @@ def _sweep(
         return
     devices = device.split(',')
     for d in devices: check_device(d)
-    work = partial(_sweep_on, chosen, recipe=recipe, seeds=seeds, budget=budget, out=out)
+    work = partial(_sweep_on, chosen, threads=threads, recipe=recipe, seeds=seeds, budget=budget, out=out)
     if len(devices) > 1: _share(work, devices)
     else: work(device)
 
-def _sweep_on(chosen:pd.DataFrame, device:str, **how:Any)->None:
+def _sweep_on(chosen:pd.DataFrame, device:str, threads:int|None, **how:Any)->None:
+    _use_threads(threads) # here, since it may be a process of its own
     done = sweep_cells(chosen, device=device, show_progress=True, **how)
     print(f"{len(done)} new runs; see {how['out']}")
 

@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from .arguments import check_arguments
 from .bias import biased, check_bias, check_bytes
@@ -240,6 +239,7 @@ def _fog(x, c, rng):
     (.3, .3, 1.25, .65, 14, 12, .8))
 def _snow(x, c, rng):
     "Flakes: mean c[0], deviation c[1], zoom c[2], threshold c[3], motion c[4:6]; 1-c[6] of whitening"
+    from torchvision.transforms.v2.functional import rgb_to_grayscale  # here, since importing it takes two seconds
     mean, std, zoom, threshold, radius, sigma, share = c
     flakes = mean+std*_grey_noise(x, rng) # (N,1,H,W)
     flakes = _apply_separably(flakes, partial(_zoom_matrix, factor=zoom))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, overload
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -89,6 +90,7 @@ class BiasedDataset:
     labels:Tensor # (N,) integers 0..C-1, kept as int64; an array or a list is converted
     bias:Tensor|None=None # (N,) integers, numbered so that aligned means `bias == labels`; None: unknown
     classes:tuple[str, ...]=() # names of the classes
+    paths:tuple[str, ...]=() # (N,) the files that hold the images; (): none do
 
     def __post_init__(self):
         images = torch.as_tensor(self.images)
@@ -96,6 +98,7 @@ class BiasedDataset:
         bias = None if self.bias is None else _to_numbers('bias', self.bias, images)
         converted = dict(images=images, labels=_to_numbers('labels', self.labels, images), bias=bias)
         for name, value in converted.items(): object.__setattr__(self, name, value) # a frozen record is set this way
+        if self.paths: _check_length('paths', images, self.paths)
 
     @property
     def aligned(self)->Tensor:
@@ -119,7 +122,9 @@ class BiasedDataset:
         "One item: image, label and, if known, bias. Else a subset"
         parts = [part if part is None else part[idx] for part in (self.images, self.labels, self.bias)]
         if isinstance(idx, Integral): return tuple(part for part in parts if part is not None)
-        return BiasedDataset(*parts, self.classes)
+        at = idx.cpu().numpy() if isinstance(idx, Tensor) else idx
+        paths = tuple(np.array(self.paths, dtype=object)[at]) if self.paths else ()
+        return BiasedDataset(*parts, self.classes, paths)
 
     def to(self, device:str|torch.device)->'BiasedDataset':
         "The same set on another device"

@@ -10,8 +10,9 @@ __all__ = ['Distilled', 'unpack_canvas', 'pack_canvas', 'init_images', 'at_rest'
 
 # %% ../nbs/30_distilled.ipynb #2051926e
 import math
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
 
 from .augment import operations
 from .files import load_tensors, save_tensors, to_plain
@@ -67,6 +67,13 @@ def _equal_classes(labels:Any, n:int)->Tensor: # (N,) int64
         raise ValueError(f'labels: each class must have the same number of images, got {counts}; drop some')
     return labels
 
+def _check_names(classes:Any, n:int)->tuple[str, ...]:
+    "The names of the classes. Raises ValueError unless there are none, or one for each of `n` at least"
+    are_names = isinstance(classes, (tuple, list)) and all(isinstance(name, str) for name in classes)
+    if not are_names or 0 < len(classes) < n:
+        raise ValueError(f'classes must be {n} names, one for each label, or (), got {classes!r}')
+    return tuple(classes)
+
 # %% ../nbs/30_distilled.ipynb #121766dc
 @dataclass(frozen=True, repr=False)
 class Distilled:
@@ -80,6 +87,7 @@ class Distilled:
     config:dict[str, Any]=field(default_factory=dict) # how it was made: plain numbers, strings, lists and dicts
     lr:float|None=None # the learning rate to train with, where the distiller learnt one
     factor:int=1 # each image is a canvas of factor x factor small ones, which training sees enlarged
+    classes:tuple[str, ...]=() # names of the classes, by label; (): unknown
 
     def __post_init__(self):
         images = _finite('images', self.images, 4, '(N,C,H,W)')
@@ -99,10 +107,12 @@ class Distilled:
         _check_factor(factor, math.gcd(h, w))
         is_rate = type(lr) in (int, float) and 0 < lr < math.inf
         if not is_rate and lr is not None: raise ValueError(f'lr must be a positive number or None, got {lr!r}')
+        classes = _check_names(self.classes, int(labels.max())+1)
         if (labels.diff() < 0).any():
             order = labels.argsort(stable=True) # (N,)
             images, labels = images[order], labels[order]
-        checked = dict(images=images, labels=labels, **stats, config=to_plain(self.config), lr=lr, factor=factor)
+        checked = dict(images=images, labels=labels, **stats, config=to_plain(self.config), lr=lr, factor=factor,
+                       classes=classes)
         for name, value in checked.items(): object.__setattr__(self, name, value) # a frozen record is set this way
 
     @property
@@ -228,7 +238,8 @@ def save(
 )->None:
     "Save a synthetic set"
     tensors = dict(images=syn.images, labels=syn.labels, mean=syn.mean, std=syn.std)
-    save_tensors(path, tensors, dict(augment=syn.augment, config=syn.config, lr=syn.lr, factor=syn.factor))
+    save_tensors(path, tensors, dict(
+        augment=syn.augment, config=syn.config, lr=syn.lr, factor=syn.factor, classes=syn.classes))
 
 def load(
     path:str|Path,
@@ -238,16 +249,25 @@ def load(
     if set(tensors) != {'images', 'labels', 'mean', 'std'}:
         raise ValueError(f'{path} holds {", ".join(sorted(tensors))}, not a synthetic set; make it again')
     if 'parts' in meta: meta['factor'] = meta.pop('parts') # as version 0.1 called it
-    saved:dict[str, Any] = {name: meta[name] for name in ('augment', 'config', 'lr', 'factor') if name in meta}
+    known = ('augment', 'config', 'lr', 'factor', 'classes')
+    saved:dict[str, Any] = {name: meta[name] for name in known if name in meta}
     try: return Distilled(**(tensors | saved))
     except ValueError as e: raise ValueError(f'{path} holds no synthetic set: {e}') from e
 
 # %% ../nbs/30_distilled.ipynb #04497c41
+def _folder_names(classes:Sequence[str], n:int)->list[str]: # (n,) different, as any file system takes them
+    "The names of the classes, or their numbers, so that the folders sort as the classes do"
+    numbers = [f'{c:0{len(str(n-1))}}' for c in range(n)]
+    names = [re.sub(r'[^\w .-]', '_', name).strip(' .') for name in classes[:n]]
+    usable = len({name.lower() for name in names if name}) == n # none is empty, no two are alike
+    return names if usable else numbers
+
 def export(
     syn:Distilled,
-    folder:str|Path, # for images/<class>/<number>.png (8 bits, clipped) and tensors.safetensors (standardised, exact)
+    folder:str|Path, # for images/<name of the class>/<number>.png (8 bits, clipped) and tensors.safetensors (exact)
 )->str: # what was written
     "Write a synthetic set as image files and as tensors. Raises ValueError if the folder has images already"
+    from torchvision.transforms.functional import to_pil_image  # here, since importing torchvision takes two seconds
     folder = Path(folder)
     image_folder = folder/'images'
     tensor_file = folder/'tensors.safetensors'
@@ -256,14 +276,14 @@ def export(
         raise ValueError(f'syn: PNG files hold at most 4 channels, got {syn.images.shape[1]}; use save(syn, path)')
     images, labels = syn.xy
     tensors = dict(images=standardize(images, (syn.mean, syn.std)), labels=labels)
-    meta = dict(mean=syn.mean, std=syn.std, augment=syn.augment, config=syn.config, lr=syn.lr)
+    meta = dict(mean=syn.mean, std=syn.std, augment=syn.augment, config=syn.config, lr=syn.lr, classes=syn.classes)
     save_tensors(tensor_file, tensors, meta)
     per_class = syn.ipc*syn.factor**2
-    digits = len(str(int(labels.max()))) # so that the folders sort as the classes do
+    names = _folder_names(syn.classes, int(labels.max())+1)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix='.images-') as unfinished:
             for i, (pixels, label) in enumerate(zip(to_uint8(images.cpu()), labels.tolist(), strict=True)):
-                file = Path(unfinished, 'images', f'{label:0{digits}}', f'{i%per_class:03}.png')
+                file = Path(unfinished, 'images', names[label], f'{i%per_class:03}.png')
                 file.parent.mkdir(parents=True, exist_ok=True)
                 to_pil_image(pixels).save(file)
             Path(unfinished, 'images').rename(image_folder) # all of them or none

@@ -6,7 +6,7 @@ Docs: https://dd-debias.github.io/dd-debias/evaluate.html.md"""
 
 # %% auto #0
 __all__ = ['group_accuracy', 'accuracy', 'training_set', 'as_test_set', 'should_stack', 'evaluate', 'confidence_interval',
-           'train_bias_classifier', 'conflict_rate', 'bias_amplification', 'evaluate_across']
+           'rare_images', 'train_bias_classifier', 'conflict_rate', 'bias_amplification', 'evaluate_across']
 
 # %% ../nbs/41_evaluate.ipynb #c8c5a0c4
 import inspect
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from .arguments import check_arguments
 from .dataset import BiasedDataset
 from .distilled import Distilled
+from .kde import weigh_kde
 from .nets import MLP, VGG11, AlexNet, ConvNet, LeNet, ResNet18, map_chunks
 from .runtime import accepted_kwargs, derive_seed, double, oracle_kwargs
 from .train import train_classifier
@@ -56,6 +57,7 @@ def accuracy(
     model:nn.Module, # images as stored -> (N,classes)
     test:BiasedDataset,
     *,
+    rare:Tensor|None=None, # (N,) bool, from `rare_images`
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
 )->dict[str, float]: # column -> percent
     "Accuracy on a test set; by class; if its bias is known, also on both parts, in the worst group, and the DEO"
@@ -76,6 +78,9 @@ def accuracy(
         row['worst_group'] = worst.min().item()
         row['deo_max'] = spread.max().item()
         row['deo_mean'] = spread.mean().item()
+    if rare is not None:
+        row['common'] = percent(~rare)
+        row['rare'] = percent(rare)
     for c in test.labels.unique().tolist(): row[f'class_{c}'] = percent(test.labels == c)
     return row
 
@@ -124,6 +129,7 @@ def evaluate(
     train:Callable=train_classifier, # a trainer; make variants of it with functools.partial
     networks:int=5, # networks to train and test; original authors: 5 to 20
     seed:int=0,
+    rare:Tensor|None=None, # (N,) bool, from `rare_images`: adds the columns common and rare
     stacked:bool|None=None, # train all networks as one stack, if the trainer takes `seeds`; None: see `should_stack`
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     on_step:Callable|None=None, # called as on_step(network, networks, row) after each network
@@ -151,7 +157,7 @@ def evaluate(
 
     rows:list[dict[str, float]] = []
     for model in trained_networks():
-        row = accuracy(model, test, bf16=bf16)
+        row = accuracy(model, test, rare=rare, bf16=bf16)
         rows.append(row)
         if on_step: on_step(len(rows), networks, row)
     return pd.DataFrame(rows).rename_axis('network')
@@ -174,6 +180,26 @@ def confidence_interval(
     mean = by_seed.mean()
     return pd.DataFrame(dict(mean=mean, std=by_network.std(ddof=0), low=mean-margin, high=mean+margin,
                              seeds=len(scores), networks=len(by_network)))
+
+# %% ../nbs/41_evaluate.ipynb #c5e67819
+def rare_images(
+    train:BiasedDataset,
+    test:BiasedDataset,
+    *,
+    quantile:float=.9, # of the weights of a class: those above it are rare
+    seed:int=0,
+)->Tensor: # (N,) bool, of the test images
+    "Test images that are rare in their class: the heaviest tenth, at least one, where both sets are weighed together"
+    check_arguments(rare_images, locals())
+    images = torch.cat([train.images, test.images])
+    labels = torch.cat([train.labels, test.labels])
+    w = weigh_kde(images, labels, seed=seed)[len(train):] # (N,)
+    rare = torch.zeros_like(test.labels, dtype=torch.bool)
+    for c in test.labels.unique():
+        members = (test.labels == c).nonzero().flatten()
+        n = max(1, round((1-quantile)*len(members)))
+        rare[members[w[members].topk(n).indices]] = True
+    return rare
 
 # %% ../nbs/41_evaluate.ipynb #a83fe9a4
 def train_bias_classifier(

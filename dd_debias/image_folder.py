@@ -29,7 +29,11 @@ from dd_debias._decoding import (
     file_stamp,
     load_folder,
     load_labelled,
+    load_test_folder,
+    number_bias,
     number_labels,
+    read_bias,
+    read_excluded,
     split_indices,
 )
 from .arguments import check_arguments
@@ -73,6 +77,9 @@ def load_images(
     labels:Any=None, # (N,) integers or names, with an array; any other source has them
     *,
     split:str='all', # 'train' or 'test', or 'valid' where the folder has it
+    test:str|Path|None=None, # a folder of the same classes that is 'test'; with it nothing is held out of `source`
+    bias:str|Path|Any=None, # a CSV file of columns path and bias; with an array (N,) of these, as labels are: see below
+    exclude:str|Path|None=None, # a text file with a path a line, of images in a folder that are left out
     size:int=32, # edge in pixels
     fit:str='crop', # to make images square: 'crop' to the central square, 'pad' with black bars, or 'squash'
     held_out:float=.2, # share of each class that is 'test', where the folder does not say
@@ -80,23 +87,35 @@ def load_images(
     cache:str|Path|None=None, # folder for the decoded images; None: decoded/ in `data_root()`
     on_skip:Callable[[str], object]|None=None, # called with each message on what was skipped or cropped; None: print
 )->BiasedDataset: # images of 3xsizexsize; an array of grey images of that size stays grey
-    "Read images of your own; their bias is unknown. Raises ValueError for what is no set of images with labels"
+    "Read images of your own; their bias is unknown unless given. Raises ValueError for anything else"
     check_arguments(load_images, locals())
     if split not in ('all', 'train', 'valid', 'test'):
         raise ValueError(f"split must be 'all', 'train', 'valid' or 'test', got {split!r}")
     check_fit(fit)
+    paths:list[str] = []
+    shown = None # the bias
     if isinstance(source, (str, Path)):
         if not str(source): raise ValueError('source must be a folder, got an empty name')
         check_labels(source, labels)
         read = partial(read_files, size=size, fit=fit, cache=cache, on_skip=on_skip)
-        images, numbers, classes, split = load_folder(Path(os.path.expanduser(source)), split, read, on_skip)
+        folder = Path(os.path.expanduser(source))
+        excluded = read_excluded(exclude, folder) if exclude else set()
+        if test and split == 'test': found = load_test_folder(Path(test), folder, read, on_skip, excluded)
+        else: found = load_folder(folder, split, read, on_skip, excluded)
+        images, numbers, paths, classes, split = found
+        if test: split = 'all' # nothing is held out
+        if bias is not None: shown = read_bias(bias, folder, paths, classes)
     else:
+        if test or exclude: raise ValueError('test and exclude are for a folder; of anything else take a part')
         images, labels, names = load_labelled(source, labels, size, fit, cache=cache, on_skip=on_skip)
         if not len(images): raise ValueError('source has no image that can be read')
         numbers, classes = number_labels(labels, names)
+        if bias is not None: shown = number_bias(bias, classes, len(numbers))
     if split == 'valid': raise ValueError("split: there is 'valid' only in a folder that holds valid/")
     if split != 'all':
         chosen = split_indices(numbers, classes, split, held_out, seed)
         images = images[chosen]
         numbers = numbers[chosen]
-    return BiasedDataset(images, numbers, classes=classes)
+        if shown is not None: shown = shown[chosen]
+        paths = [paths[i] for i in chosen.tolist()] if paths else []
+    return BiasedDataset(images, numbers, shown, classes, tuple(paths))

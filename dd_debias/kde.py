@@ -20,7 +20,7 @@ from .arguments import check_arguments
 from .dataset import class_counts
 from .encoder import GlanceEncoder, embed, train_encoder
 from .runtime import WITHOUT_FLOAT64
-from .weights import normalize_weights
+from .weights import cap_weights, normalize_weights
 
 # %% ../nbs/23_kde.ipynb #22cde0df
 def as_tensor(
@@ -141,11 +141,12 @@ def kde_weights(
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # our measurement; the paper uses .1 with its softmax
     normalizer:str='inverse', # 'inverse': f^(-1/T). 'propensity': (f_all/f)^(1/T). 'softmax', 'scaled': see above
+    cap:float|None=None, # the most that a weight may be, with one for the mean of a class; None: no cap
     per_class:bool=True, # estimate the density within each class; False: over the whole set
     reference:int|None=20000, # see `kde_density`: this many stand for a larger class, or set; None: all
 )->Tensor: # (N,) float64, mean one within each class
     "Weights by inverse density: rare within its class means heavy (paper, section 4.2)"
-    numbers = dict(variance=variance, temperature=temperature, reference=reference)
+    numbers = dict(variance=variance, temperature=temperature, reference=reference, cap=cap)
     check_arguments(kde_weights, dict(numbers, normalizer=normalizer))
     if temperature < 1e-100: raise ValueError(f'temperature must be above 1e-100, got {temperature}')
     given = features
@@ -166,7 +167,8 @@ def kde_weights(
     for idx in members:
         rarity = _rarity(log_f[idx], normalizer, dim=features.shape[1], variance=variance)
         w[idx] = (rarity/temperature).softmax(0)
-    return back_to_device(normalize_weights(w, labels), given)
+    w = normalize_weights(w, labels) if cap is None else cap_weights(w, labels, cap)
+    return back_to_device(w, given)
 
 def _rarity(log_f, normalizer, *, dim, variance): # (n,) of one class -> (n,) what is divided by T under the softmax
     if normalizer in ('propensity', 'inverse'): return -log_f # the softmax of -log f / T is f^(-1/T), normalised
@@ -189,6 +191,7 @@ def weigh_kde(
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # of the weights: towards 0, only the rarest count; large, all alike; our measurement
     normalizer:str='inverse', # 'inverse', 'propensity', or the softmax forms 'softmax' and 'scaled'
+    cap:float|None=None, # the most that a weight may be, where the mean of a class is one; None: no cap
     reference:int|None=20000, # see `kde_density`: this many stand for a larger class, or set; None: all
     on_step:Callable|None=None, # passed to `train_encoder`
 )->Tensor: # (N,) mean one within each class
@@ -197,4 +200,4 @@ def weigh_kde(
     model = train_encoder(images, labels, seed=seed, net=encoder, steps=encoder_steps, lr=encoder_lr, on_step=on_step)
     features = embed(model, images) # (N,128)
     return kde_weights(features, labels, variance=variance, temperature=temperature, normalizer=normalizer,
-                       reference=reference)
+                       cap=cap, reference=reference)

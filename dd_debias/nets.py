@@ -16,7 +16,6 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import resnet18
 
 from .arguments import check_takes
 from .pixels import standardize
@@ -149,6 +148,7 @@ def VGG11(channels:int=3, classes:int=10, size:int=32)->_Net:
 
 def ResNet18(channels:int=3, classes:int=10, size:int=32)->_Net:
     "torchvision's ResNet18 with the first layers used for small images: one 3x3 convolution, no pooling"
+    from torchvision.models import resnet18  # here, since importing torchvision takes two seconds
     net = resnet18(norm_layer=lambda width: nn.GroupNorm(8, width))
     net.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
     net.maxpool = nn.Identity()

@@ -18,7 +18,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from .pixels import to_uint8
 
@@ -44,6 +43,7 @@ def show_images(
     zoom:float=1., # 1: a 32-pixel image is about 1 cm wide
 )->Figure:
     "One picture of many images, row by row; of channels that are not grey or RGB their mean"
+    from torchvision.utils import make_grid  # here, since importing torchvision takes two seconds
     pixels = to_uint8(images.detach().cpu())
     if pixels.shape[1] not in (1, 3): pixels = pixels.float().mean(1, keepdim=True).to(torch.uint8)
     grid = make_grid(pixels, nrow=ncols, padding=2, pad_value=255).permute(1, 2, 0) # (h,w,3)
