@@ -14,7 +14,9 @@ setup(
     author=cfg['author'], author_email=cfg['author_email'], keywords=cfg['keywords'].split(),
     classifiers=[
         'Programming Language :: Python :: 3', 'Framework :: Jupyter', f"Intended Audience :: {cfg['audience']}"],
-    packages=find_packages(include=[lib, lib+'.*']), package_data={'': ['*']},
+    packages=[*find_packages(include=[lib, lib+'.*']), f'{lib}.results'],
+    package_dir={f'{lib}.results': 'results'}, # what the notebooks read, wherever they run
+    package_data={'': ['*'], f'{lib}.results': ['paper/*.jsonl', 'paper/*/distilled.safetensors']},
     install_requires=cfg['requirements'].split(),
     extras_require={'dev': cfg['dev_requirements'].split()},
     entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': [f'{lib}={lib}._modidx:d']},

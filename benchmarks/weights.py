@@ -2,6 +2,7 @@
 
     DD_DEBIAS_DATA=.data python benchmarks/weights.py share 0     # the forms and kernels
     DD_DEBIAS_DATA=.data python benchmarks/weights.py dm 0 1 2    # accuracies of DM, or of random images
+    DD_DEBIAS_DATA=.data python benchmarks/weights.py wide 0      # of DM, where f_all has a wider kernel than f
     DD_DEBIAS_DATA=.data python benchmarks/weights.py framed 0    # of DM, with an encoder that sees the frame
     python benchmarks/weights.py digits 0 1 2                     # of DM, on the small digits
 
@@ -61,7 +62,8 @@ def on_digits(seed):
     forms = all_forms(features, train.labels) | {'true groups': group_weights(train.labels, train.bias)}
     forms.pop('others')
     for form, weights in forms.items():
-        cell = dict(what='digits', set='color_digits', conflict=.05, form=form, frame=0, distill='dm', seed=seed, ipc=10)
+        cell = dict(what='digits', set='color_digits', conflict=.05, form=form, frame=0, distill='dm', seed=seed,
+                    ipc=10)
         if is_recorded('weights.jsonl', cell): continue
         syn = distill_dm(*train.xy, weights, ipc=10, steps=150, batch=32, net=net, seed=seed)
         judge = partial(train_classifier, net=net, epochs=150)
@@ -87,12 +89,12 @@ def shares(seed):
                         smallest=round(size.min().item(), 1), median=round(size.median().item(), 1),
                         seconds=round(seconds, 1)))
 
-def accuracies(seed, how, frame=0, forms=('inverse', 'propensity 2', 'true groups', 'propensity 1', 'propensity 3', 'others')):
+def accuracies(seed, how, forms, frame=0):
     "What has been recorded is not measured again"
     judge = partial(train_classifier, epochs=100, lr=.03)
     for (name, data), conflict in product(SETS.items(), (.05, .01)):
-        cells = [dict(what='accuracy', set=name, conflict=conflict, form=form, frame=frame, distill=how, seed=seed, ipc=10)
-                 for form in forms]
+        cells = [dict(what='accuracy', set=name, conflict=conflict, form=form, frame=frame, distill=how, seed=seed,
+                      ipc=10) for form in forms]
         missing = [cell for cell in cells if not is_recorded('weights.jsonl', cell)]
         if not missing: continue
         train = data(conflict, seed=seed)
@@ -114,5 +116,6 @@ if __name__ == '__main__':
     for seed in map(int, seeds):
         if what == 'share': shares(seed)
         elif what == 'digits': on_digits(seed)
-        elif what == 'framed': accuracies(seed, 'dm', frame=16, forms=('inverse', 'propensity 2'))
-        else: accuracies(seed, how=what)
+        elif what == 'framed': accuracies(seed, 'dm', ('inverse', 'propensity 1'), frame=16)
+        elif what == 'wide': accuracies(seed, 'dm', ('propensity 2', 'propensity 3'))
+        else: accuracies(seed, what, ('inverse', 'propensity 1', 'true groups', 'others'))

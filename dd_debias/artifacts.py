@@ -57,6 +57,7 @@ def run_lock(folder:Path)->Iterator[None]:
     try: yield
     finally:
         with suppress(OSError): # the folder has been removed, or another process has begun something there
+            if (folder/'record.json').exists(): (folder/'.lock').unlink() # whoever comes now finds the run finished
             lock.release()
             if [p.name for p in folder.iterdir()] == ['.lock']: # nothing came of it
                 (folder/'.lock').unlink()

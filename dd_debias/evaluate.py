@@ -133,6 +133,7 @@ def evaluate(
     stacked:bool|None=None, # train all networks as one stack, if the trainer takes `seeds`; None: see `should_stack`
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     on_step:Callable|None=None, # called as on_step(network, networks, row) after each network
+    on_epoch:Callable|None=None, # called as on_epoch(epoch, epochs, state), counted over all networks
 )->pd.DataFrame: # one row a network, columns as from `accuracy`, in percent
     "Train `networks` networks from scratch on `data` and test the last state of each. Raises as `as_test_set`"
     check_arguments(evaluate, locals())
@@ -150,16 +151,22 @@ def evaluate(
     options |= oracle_kwargs(train, data)
     seeds = [derive_seed(seed, 'network', i) for i in range(networks)]
 
-    def trained_networks()->Iterator[nn.Module]:
-        if stacked: yield from train(images, labels, seeds=seeds, **options)
-        else:
-            for s in seeds: yield train(images, labels, seed=s, **options)
+    counts_epochs = bool(accepted_kwargs(train, 'on_step')) and on_epoch is not None
+
+    def train_one_by_one()->Iterator[nn.Module]:
+        for i, s in enumerate(seeds):
+            def count(epoch, epochs, state, i=i): on_epoch(i*epochs+epoch, networks*epochs, state)
+            yield train(images, labels, seed=s, **options, **(dict(on_step=count) if counts_epochs else {}))
+
+    def train_stacked()->Iterator[nn.Module]:
+        yield from train(images, labels, seeds=seeds, **options, **(dict(on_step=on_epoch) if counts_epochs else {}))
 
     rows:list[dict[str, float]] = []
-    for model in trained_networks():
+    for model in train_stacked() if stacked else train_one_by_one():
         row = accuracy(model, test, rare=rare, bf16=bf16)
         rows.append(row)
         if on_step: on_step(len(rows), networks, row)
+        if on_epoch and not counts_epochs: on_epoch(len(rows), networks, row) # of a trainer that counts none
     return pd.DataFrame(rows).rename_axis('network')
 
 # %% ../nbs/41_evaluate.ipynb #ff5cdc98

@@ -11,6 +11,7 @@ __all__ = ['SETS', 'METHODS', 'RECORDED', 'Method', 'cells', 'cell_run', 'sweep_
 # %% ../nbs/54_paper.ipynb #1ba78939
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -149,9 +150,12 @@ def sweep_cells(
         known.add(this) # a cell in two tables is one run
 
     def runs():
-        for i, (cell, seed) in enumerate(todo, 1):
+        start = time.monotonic()
+        for i, (cell, seed) in enumerate(todo):
             title = f'{cell.dataset}, {cell.method}, {cell.conflict:.0%}, {cell.ipc} per class, seed {seed}'
-            if show_progress: print(f'{i} of {len(todo)}: {title}', file=sys.stderr)
+            minutes = (time.monotonic()-start)/60/max(i, 1)*(len(todo)-i) # as long as those before it took
+            left = f'; about {minutes:.0f} min for the rest' if i else ''
+            if show_progress: print(f'{i+1} of {len(todo)}: {title}{left}', file=sys.stderr)
             yield cell_run(cell, recipe=recipe, seed=seed, device=device, out=out, show_progress=show_progress)
 
     return sweep(runs(), budget=budget)

@@ -6,7 +6,7 @@ Docs: https://dd-debias.github.io/dd-debias/records.html.md"""
 
 # %% auto #0
 __all__ = ['FUNCTIONS', 'ARGUMENTS', 'COLUMNS', 'BECAME_PARTIALS', 'run_config', 'run_name', 'append_line', 'read_lines',
-           'upgrade', 'read_json', 'read_records', 'table']
+           'upgrade', 'read_json', 'recorded', 'read_records', 'table']
 
 # %% ../nbs/51_records.ipynb #2bf4f15f
 import errno
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import dd_debias
 from .config import PARTS, complete, identity, to_config
 from .plots import mean_std
 
@@ -167,6 +168,15 @@ def _methods(d:pd.DataFrame)->pd.Series:
     trained = _names(d, 'evaluate.train.function', 'train_').replace('classifier', '')
     with_weights = (distilled+'+'+weighed).str.rstrip('+')
     return with_weights.str.cat(trained, '/').str.rstrip('/')
+
+def recorded(
+    name:str='', # of a file or folder there, such as 'paper' or 'weights.jsonl'; '': the folder of all
+)->Path:
+    "Where the results that come with the package are. Raises FileNotFoundError if there is no such one"
+    package = Path(dd_debias.__file__).parent
+    for folder in (package/'results', package.parent/'results'): # as installed, and in the source tree
+        if (folder/name).exists(): return folder/name
+    raise FileNotFoundError(f'name: no results called {name!r} come with the package')
 
 def read_records(
     *paths:str|Path, # .jsonl files, or folders of them; none: results/

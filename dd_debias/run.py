@@ -92,9 +92,15 @@ def _make_sets(
     seed:int,
     device:str,
 )->tuple[BiasedDataset, BiasedDataset]: # train, test
-    "Both splits, on the device"
-    seeds = {name: seed for name in accepted_kwargs(data, 'seed')}
-    return data(split='train', **seeds).to(device), data(split='test', **seeds).to(device)
+    "Both splits, on the device. What both have to report is printed once"
+    said = set()
+    def report(message):
+        if message not in said: print(message, file=sys.stderr)
+        said.add(message)
+
+    offered = dict(seed=seed, on_skip=report)
+    options = {name: offered[name] for name in accepted_kwargs(data, *offered)}
+    return data(split='train', **options).to(device), data(split='test', **options).to(device)
 
 def _options(f:Callable|None)->dict[str, Any]: # argument -> value
     "What a function is called with unless a call says otherwise"
@@ -237,13 +243,14 @@ def run(
                                    on_step=hook('distill'), on_expert=hook('experts'))
             maker = made_with(file)['name']
         with clock('evaluate'):
-            rarity = {}
+            watched, *_ = accepted_kwargs(evaluate, 'on_epoch', 'on_step')
+            options = {watched: hook('evaluate')}
             if test.bias is None and accepted_kwargs(evaluate, 'rare'):
-                rarity = dict(rare=rare_images(train, test, seed=seed))
-            scores = evaluate(syn, test, seed=seed, on_step=hook('evaluate'), **rarity)
+                options['rare'] = rare_images(train, test, seed=seed)
+            scores = evaluate(syn, test, seed=seed, **options)
         accuracy = {column: values.round(2).tolist() for column, values in scores.items()}
         reused_from = None if maker == folder.name else maker
-        result = dict(accuracy=accuracy, classes=train.classes, conflict_share=share, reused_from=reused_from,
+        result = dict(accuracy=accuracy, classes=list(train.classes), conflict_share=share, reused_from=reused_from,
                       seconds=seconds)
         record = config | result | _machine(devices[0])
         line = json.dumps(record)

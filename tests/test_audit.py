@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dd_debias._discover import functions
-from dd_debias.audit import audit, audit_page, audit_table, extremes, summarize, weight_histogram
+from dd_debias.audit import audit, audit_page, audit_table, extremes, image_table, summarize, weight_histogram
 from dd_debias.bias import color_digits
 from dd_debias.cli import main
 from dd_debias.dataset import BiasedDataset
@@ -130,7 +130,7 @@ def test_audit_command(tmp_path, monkeypatch, capsys):
     assert 'dd-debias audit color_digits --weigh groups --data.conflict 0.2' in page
 
 @pytest.mark.parametrize('arguments,says', [
-    ('audit colour_digits', "no 'colour_digits'; choose one of"),
+    ('audit colour_digits', "no 'colour_digits' (did you mean 'color_digits'?); choose one of"),
     ('audit color_digits --weigh none', "weigh: no 'none'"),
     ('audit color_digits --distill dm', 'Unknown option: --distill'),
     ('audit color_digits --conflict x', 'unable to convert "x" into float'),
@@ -144,3 +144,17 @@ def test_audit_command_rejects_bad_arguments(arguments, says, capsys, tmp_path, 
 
 def test_only_sets_that_need_no_arguments_are_listed():
     assert 'color_digits' in functions('data') and 'biased' not in functions('data')
+
+def test_weights_of_all_images_are_written(tmp_path):
+    data = color_digits()[:300]
+    weights = torch.arange(300)+1.
+    named = replace(data, bias=None, classes=tuple('abcdefghij'), paths=tuple(map(str, range(300))))
+    table = image_table(named, weights)
+    assert list(table.columns) == ['path', 'class', 'weight', 'rank']
+    for name, rows in table.groupby('class'):
+        members = (data.labels == 'abcdefghij'.index(name)).nonzero().flatten()
+        assert rows['rank'].tolist() == list(range(1, len(members)+1))
+        assert rows.path.tolist() == [str(i) for i in members.flip(0).tolist()]
+    assert image_table(data, weights).conflicting.sum() == (~data.aligned).sum()
+    audit(data, lambda images, labels, *, seed: weights, out=tmp_path/'a.html')
+    assert len((tmp_path/'a.csv').read_text().splitlines()) == 301

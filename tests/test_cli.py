@@ -12,7 +12,9 @@ import nbformat
 import pytest
 import torch
 from common import COMMAND, ROOT
+from torchvision.transforms.functional import to_pil_image
 
+import dd_debias
 from dd_debias.bias import color_digits
 from dd_debias.cli import COMMANDS, main
 from dd_debias.distilled import load
@@ -36,7 +38,9 @@ def test_printed_command_selects_its_cell(capsys):
     ('run color_digits --networks 0', 'networks must be a whole number of at least 1'),
     ('run color_digits --shard 1', 'Unknown option'),
     ('dem', 'Did you mean "demo"?'),
-    ('run cmnits', "no 'cmnits'; choose one of"),
+    ('run cmnits', "no 'cmnits' (did you mean 'cmnist'?); choose one of"),
+    ('run load_images', '--source FOLDER'),
+    ('demo --threads 0', 'Invalid value "0" for --threads'),
     ('run color_digits --conflict x', 'unable to convert "x" into float'),
     ('run color_digits --train.net ResNet', 'cannot be imported'),
     ('run color_digits --lr 1', 'Unknown option: --lr. See dd-debias run --help'),
@@ -198,3 +202,36 @@ def test_sweep_over_devices_ends_with_its_parent(tmp_path, how):
     end = time.monotonic()+60 # a child that is still importing ends when it has
     while any(map(alive, pids)) and time.monotonic() < end: time.sleep(.05)
     assert not any(map(alive, pids))
+
+def test_unknown_bias_is_compared_with_no_weights(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for i, (image, label) in enumerate(zip(*color_digits()[:300].xy, strict=True)):
+        file = Path('mine', f'digit {label}', f'{i}.png')
+        file.parent.mkdir(parents=True, exist_ok=True)
+        to_pil_image(image).save(file)
+    command = 'run load_images --source mine --size 16 --cache c --distill random --ipc 2 --epochs 1 --networks 1'
+    assert main(command.split()) == 0
+    out = capsys.readouterr().out
+    assert 'chance is 10.0\n' in out and '--test FOLDER' in out
+    heading, *rows = out.splitlines()[1:5]
+    assert heading.split() == ['with', 'weights', 'without']
+    assert [row.split()[0] for row in rows] == ['all', 'common', 'rare']
+    assert main([*command.split(), '--no-baseline']) == 0
+    assert 'with weights' not in capsys.readouterr().out
+    made, = Path('results').glob('*-kde-*/distilled.safetensors')
+    assert main(['export', str(made), 'small']) == 0
+    assert sorted(p.name for p in Path('small/images').iterdir()) == [f'digit {c}' for c in range(10)]
+
+def test_version_without_importing_torch():
+    code = ('import sys; from dd_debias.__main__ import main; sys.argv[1:] = ["--version"]; main(); '
+            'print("torch" in sys.modules)')
+    version, imported = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.split()
+    assert version == dd_debias.__version__ and imported == 'False'
+
+def test_threads_that_wait_do_not_spin():
+    "Unless the user has said how long they shall"
+    code = 'import os, dd_debias; print(os.environ["GOMP_SPINCOUNT"])'
+    def spins(**env):
+        env = {name: value for name, value in os.environ.items() if name != 'GOMP_SPINCOUNT'} | env
+        return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env).stdout.strip()
+    assert spins() == '1000' and spins(GOMP_SPINCOUNT='5') == '5'

@@ -7,7 +7,7 @@ import torch
 from scipy.stats import t as student
 
 from dd_debias.bias import color_digits
-from dd_debias.evaluate import accuracy, confidence_interval, evaluate, group_accuracy
+from dd_debias.evaluate import accuracy, confidence_interval, evaluate, group_accuracy, rare_images
 from dd_debias.nets import MLP
 from dd_debias.train import train_classifier
 
@@ -41,3 +41,28 @@ def test_confidence_interval_is_students_t():
     low, high = student.interval(.9, 2, means.mean(), means.std()/3**.5)
     assert found.low == pytest.approx(low, rel=1e-5) and found.high == pytest.approx(high, rel=1e-5)
     assert found.networks == 9
+
+def test_epochs_are_counted_over_all_networks():
+    "Of a trainer that counts none, its networks are"
+    data, test = color_digits()[:100], color_digits(split='test')[:100]
+    def watched(train, **how):
+        seen = []
+        evaluate(data, test, train=train, networks=2, on_epoch=lambda i, n, state: seen.append((i, n)), **how)
+        return seen
+
+    def uncounted(images, labels, weights=None, *, seed):
+        return train_classifier(images, labels, seed=seed, epochs=1, net=MLP)
+
+    three = partial(train_classifier, net=MLP, epochs=3)
+    assert watched(three) == [(i, 6) for i in range(1, 7)]
+    assert watched(three, stacked=True) == [(1, 3), (2, 3), (3, 3)]
+    assert watched(uncounted) == [(1, 2), (2, 2)]
+
+def test_rare_images_are_the_heaviest_of_each_class():
+    train, test = color_digits(conflict=.05), color_digits(conflict=.05)[:150]
+    rare = rare_images(train[150:], test)
+    for c in range(10): assert rare[test.labels == c].sum() == max(1, round((1-.9)*(test.labels == c).sum().item()))
+    row = accuracy(train_classifier(*train.xy, net=MLP, epochs=1), test, rare=rare)
+    n = rare.sum().item()
+    assert row['all']*len(test) == pytest.approx(row['rare']*n+row['common']*(len(test)-n), rel=1e-5)
+    assert (~test.aligned)[rare].float().mean() > 4*(~test.aligned).float().mean()

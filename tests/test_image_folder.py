@@ -656,6 +656,59 @@ def test_hugging_face_datasets(own, messages):
     for wrong, why in rejected:
         with pytest.raises(ValueError, match=why): own(wrong)
 
+# paths, a test folder, the bias, images that are left out
+
+def test_paths_follow_their_images(own, tmp_path):
+    folder = write(tmp_path/'x', 5)
+    whole = own(folder)
+    for part in (whole, own(folder, split='train'), own(folder, split='test'), whole[::3], whole[[7]],
+                 whole[whole.labels == 1], whole[torch.tensor([3, 0])]):
+        assert len(part.paths) == len(part)
+        for path, image, label in zip(part.paths, *part.xy, strict=True):
+            assert decode_image(path, 8).equal(image) and Path(path).parent.name == 'ab'[label]
+    assert own(noise(4, 8, 8), [0]*4).paths == ()
+
+def test_test_folder(own, tmp_path):
+    folder = write(tmp_path/'x', 5, ('a', 'b', 'c'))
+    other = write(tmp_path/'y', 2, ('c', 'a'))
+    assert len(own(folder, split='train', test=other)) == 15
+    test = own(folder, split='test', test=other)
+    assert test.labels.tolist() == [0, 0, 2, 2] and test.classes == ('a', 'b', 'c')
+    write(tmp_path/'y', 2, ('d',))
+    with pytest.raises(ValueError, match="test: .* has a class 'd', and .* has a, b, c; name the folders alike"):
+        own(folder, split='test', test=other)
+    with pytest.raises(ValueError, match='test and exclude are for a folder'): own(noise(4, 8, 8), [0]*4, test=folder)
+
+def test_bias_from_a_file_or_a_list(own, tmp_path, monkeypatch):
+    folder = write(tmp_path/'x', 2)
+    table = tmp_path/'bias.csv'
+    def bias_of(text, **how):
+        table.write_text(text)
+        return own(folder, bias=table, **how).bias.tolist()
+    rows = ['a/000.png,a', 'a/001.png,b', 'b/000.png,b', f'{folder}/b/001.png,a', 'b/gone.png,a']
+    text = '\n'.join(['path,bias', *rows])
+    assert bias_of(text) == [0, 1, 1, 0]
+    assert len(bias_of(text, split='test')) == 2
+    assert own(noise(4, 8, 8), list('abab'), bias=list('aabb')).bias.tolist() == [0, 0, 1, 1]
+    assert own(noise(3, 8, 8), [5, 7, 7], bias=torch.tensor([7, 7, 5])).bias.tolist() == [1, 1, 0]
+    for wrong, says in (('path,bias\na/000.png,red', "'red', which is no class"),
+                        ('path,bias\na/000.png,a', 'none for 3 images, the first'),
+                        ('path\na/000.png', 'must have the columns path and bias')):
+        with pytest.raises(ValueError, match=says): bias_of(wrong)
+    with pytest.raises(ValueError, match='cannot be read'): own(folder, bias=tmp_path/'none.csv')
+    with pytest.raises(ValueError, match="'c' is no class"): own(noise(2, 8, 8), list('ab'), bias=list('ac'))
+    with pytest.raises(ValueError, match='one for each of 2'): own(noise(2, 8, 8), list('ab'), bias=list('a'))
+
+def test_excluded_images_are_left_out(own, tmp_path):
+    folder = write(tmp_path/'x', 3)
+    names = tmp_path/'exclude.txt'
+    names.write_text(f'a/000.png\n\n {folder}/b/002.png \n')
+    kept = own(folder, exclude=names)
+    assert [Path(p).name for p in kept.paths] == ['001.png', '002.png', '000.png', '001.png']
+    names.write_text('a/009.png')
+    with pytest.raises(ValueError, match='names a/009.png, which is no file'): own(folder, exclude=names)
+    with pytest.raises(ValueError, match='cannot be read'): own(folder, exclude=tmp_path/'none.txt')
+
 # in a run
 
 def test_bad_arguments(own):
@@ -668,4 +721,5 @@ def test_run_on_a_folder(tmp_path):
     assert to_config(data)['source'] == str(folder)
     evaluator = partial(evaluate, train=partial(train_classifier, epochs=1, net=MLP), networks=1)
     record = run(data, partial(distill_random, ipc=1), weigh=None, evaluate=evaluator, out=tmp_path/'out')
-    assert record['data']['held_out'] == .2 and {'all', 'class_0', 'class_1'} == set(record['accuracy'])
+    assert record['data']['held_out'] == .2 and record['classes'] == ['a', 'b']
+    assert set(record['accuracy']) == {'all', 'common', 'rare', 'class_0', 'class_1'}

@@ -7,6 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from common import needs
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KernelDensity
 
@@ -15,6 +17,7 @@ from dd_debias.bias import cmnist
 from dd_debias.encoder import embed, train_encoder
 from dd_debias.groups import cluster_weights, find_clusters, group_weights
 from dd_debias.kde import kde_density, kde_weights
+from dd_debias.weights import cap_weights, normalize_weights
 
 
 @pytest.mark.parametrize('variance', [.01, .1, 1.])
@@ -168,3 +171,18 @@ def test_low_density_finds_conflicting_images_of_cmnist(conflict):
     train = cmnist(conflict)
     weights = kde_weights(embed(train_encoder(*train.xy, steps=300), train.images), train.labels)
     assert roc_auc_score(~train.aligned, weights) > .97
+
+@given(st.lists(st.floats(0, 1e6), min_size=2, max_size=30), st.floats(1, 50))
+def test_capped_weights(values, cap):
+    "No weight above the cap, mean one, those below it in their old proportions"
+    w = torch.tensor([1., *values]).double()
+    labels = torch.zeros(len(w), dtype=torch.long)
+    if cap*(normalize_weights(w, labels) > 0).sum() < len(w):
+        with pytest.raises(ValueError, match='give at least'): cap_weights(w, labels, cap)
+        return
+    capped = cap_weights(w, labels, cap)
+    assert capped.max() <= cap*(1+1e-6) and abs(capped.mean().item()-1) < 1e-6
+    below = (capped < cap*(1-1e-6)) & (w > 0)
+    ratios = capped[below]/normalize_weights(w, labels)[below]
+    assert torch.allclose(ratios, ratios[:1].expand_as(ratios), rtol=1e-6)
+    assert (capped.diff().sign()*w.diff().sign() >= 0).all()
