@@ -56,6 +56,7 @@ def main():
     paths = [Path(p).resolve() for p in sys.argv[1:]]
     os.chdir(root)
     os.environ.update(PYTHONPATH=str(root), PYTHONHASHSEED='0')
+    os.environ.setdefault('GOMP_SPINCOUNT', '1000') # as dd_debias does, which many notebooks import after torch
     os.environ.pop('MPLBACKEND', None) # the kernel's own backend stores the figures
     nbdev_export.__wrapped__()
     for path in paths or sorted(nbglob(as_path=True)):
