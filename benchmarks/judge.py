@@ -8,7 +8,7 @@ import sys
 import time
 from functools import partial
 
-from recorded import add
+from recorded import add, is_recorded
 
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
@@ -45,18 +45,20 @@ def make_set(name, ipc, distiller, weighted):
     return DISTILLERS[distiller](*train.xy, weights, ipc=ipc, seed=0)
 
 def measure(one, split, judges, seed):
-    "A line for each judge of a set"
+    "A line for each judge of a set; what has been recorded is not measured again"
     name, ipc, distiller, weighted = one
+    cells = {judge: dict(split=split, judge=judge, set=name, ipc=ipc, distill=distiller, weighted=weighted, seed=seed)
+             for judge in judges}
+    missing = {judge: cell for judge, cell in cells.items() if not is_recorded('judge.jsonl', cell)}
+    if not missing: return
     syn = make_set(*one)
     test = SETS[name](split=split, seed=0)[:5000]
-    for judge, settings in judges.items():
-        train = partial(train_classifier, **(dict(epochs=100) | settings))
+    for judge, cell in missing.items():
+        train = partial(train_classifier, **(dict(epochs=100) | judges[judge]))
         start = time.perf_counter()
         scores = evaluate(syn, test, train=train, networks=5 if ipc == 1 else 1, seed=seed)
         seconds = time.perf_counter()-start
-        add('judge.jsonl', dict(
-            split=split, judge=judge, set=name, ipc=ipc, distill=distiller, weighted=weighted, seed=seed,
-            all=scores['all'].round(2).tolist(), seconds=round(seconds, 1)))
+        add('judge.jsonl', cell | dict(all=scores['all'].round(2).tolist(), seconds=round(seconds, 1)))
 
 if __name__ == '__main__':
     what, seed, *chosen = sys.argv[1:]
