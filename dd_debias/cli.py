@@ -223,8 +223,14 @@ def _audit(
     print(table.round(2).to_string(na_rep=''), fill(summarize(table), 100, break_on_hyphens=False), sep='\n\n')
     print(f'\nThe page is {out}')
 
-def _demo(*, seed:Seed=0, device:Device=DEVICE, threads:Threads=None, out:Out='results/demo')->None:
-    "Distil coloured digits with and without weights, and draw the result: half a minute, no download"
+def _demo(
+    *,
+    seed:Seed=0,
+    device:Device=DEVICE,
+    threads:Threads=1, # on these small images a second one gains nothing, and waits where the machine is busy
+    out:Out='results/demo',
+)->None:
+    "Distil coloured digits with and without weights, and draw the result: less than a minute, no download"
     _use_threads(threads)
     print(demo(seed=seed, device=device, out=out).round(1))
     print(f"\nThe picture is {Path(out)/'demo.png'}")

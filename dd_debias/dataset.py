@@ -28,7 +28,8 @@ def _check_pixels(
     "Raises ValueError unless the images are (N,C,H,W) bytes or finite floats"
     if not isinstance(images, Tensor) or images.ndim != 4:
         found = tuple(getattr(images, 'shape', ())) or type(images).__name__
-        raise ValueError(f'images must be a tensor of shape (N,C,H,W), got {found}')
+        raise ValueError(f'images must be a tensor of shape (N,C,H,W), got {found}; '
+                         'load_images(images, labels) of dd_debias.image_folder makes one of an array')
     if 0 in images.shape[1:]: raise ValueError(f'images must have pixels, got shape {tuple(images.shape)}')
     if images.dtype == torch.uint8 or not len(images): return
     if not images.is_floating_point():
