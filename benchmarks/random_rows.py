@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from itertools import product
 
-from recorded import add
+from recorded import add, is_recorded
 
 from dd_debias.background import bg_fmnist
 from dd_debias.coresets import distill_random
@@ -27,16 +27,17 @@ JUDGE = partial(train_classifier, lr=.05, schedule='onecycle')
 NETWORKS_AND_EPOCHS = {1: (5, 300), 10: (2, 100), 50: (1, 60)} # by images per class
 
 def measure(name, variant, seed):
-    "A line for each share of conflicting images and each number of images per class"
+    "A line for each share of conflicting images and each number of images per class, but for what has been recorded"
     data = VARIANTS[name][variant]
     test = data(split='test', seed=seed)[:5000]
     for conflict in (.05, .02, .01):
         train = data(conflict, seed=seed)
         for ipc, (networks, epochs) in NETWORKS_AND_EPOCHS.items():
+            cell = dict(set=name, variant=variant, conflict=conflict, ipc=ipc, seed=seed)
+            if is_recorded('random_rows.jsonl', cell): continue
             syn = distill_random(*train.xy, ipc=ipc, seed=seed)
             scores = evaluate(syn, test, train=partial(JUDGE, epochs=epochs), networks=networks, seed=seed)
-            add('random_rows.jsonl', dict(
-                set=name, variant=variant, conflict=conflict, ipc=ipc, seed=seed, all=scores['all'].round(2).tolist()))
+            add('random_rows.jsonl', cell | dict(all=scores['all'].round(2).tolist()))
 
 if __name__ == '__main__':
     name, *seeds = sys.argv[1:]
