@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +87,18 @@ def peak_memory(device:str)->int|None: # MB
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/unit)
 
 # %% ../nbs/53_run.ipynb #aa96fdab
+@cache
+def _report(message:str)->None:
+    "Once in a process: both splits have the same to say, and so does a second run with the same set"
+    print(message, file=sys.stderr)
+
 def _make_sets(
     data:Callable,
     seed:int,
     device:str,
 )->tuple[BiasedDataset, BiasedDataset]: # train, test
-    "Both splits, on the device. What both have to report is printed once"
-    said = set()
-    def report(message):
-        if message not in said: print(message, file=sys.stderr)
-        said.add(message)
-
-    offered = dict(seed=seed, on_skip=report)
+    "Both splits, on the device"
+    offered = dict(seed=seed, on_skip=_report)
     options = {name: offered[name] for name in accepted_kwargs(data, *offered)}
     return data(split='train', **options).to(device), data(split='test', **options).to(device)
 

@@ -209,9 +209,11 @@ def test_unknown_bias_is_compared_with_no_weights(tmp_path, monkeypatch, capsys)
         file = Path('mine', f'digit {label}', f'{i}.png')
         file.parent.mkdir(parents=True, exist_ok=True)
         to_pil_image(image).save(file)
+    Path('mine/digit 0/notes.txt').touch()
     command = 'run load_images --source mine --size 16 --cache c --distill random --ipc 2 --epochs 1 --networks 1'
     assert main(command.split()) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err.count('left out in mine: 1 .txt') == 1
     assert 'chance is 10.0\n' in out and '--test FOLDER' in out
     heading, *rows = out.splitlines()[1:5]
     assert heading.split() == ['with', 'weights', 'without']
