@@ -41,7 +41,9 @@ def import_name(name:str, home:str='')->Callable:
         if os.getcwd() not in sys.path: sys.path.insert(0, os.getcwd()) # a console script does not look here by itself
         f = getattr(importlib.import_module(module or home), attribute)
     except (Exception, SystemExit) as e: # whatever a module of the user's may do
-        raise ValueError(f'{name} cannot be imported ({type(e).__name__}: {e}); '
+        near = get_close_matches(attribute, dir(sys.modules.get(module or home)), 1)
+        meant = f'did you mean {near[0]!r}? Or' if near else ''
+        raise ValueError(f'{name} cannot be imported ({type(e).__name__}: {e}); {meant} '
                          'write module:function, the module in this folder or installed') from e
     if not callable(f): raise ValueError(f'{name} is not a function but {f!r:.40}')
     return f

@@ -42,7 +42,7 @@ def test_printed_command_selects_its_cell(capsys):
     ('run load_images', '--source FOLDER'),
     ('demo --threads 0', 'Invalid value "0" for --threads'),
     ('run color_digits --conflict x', 'unable to convert "x" into float'),
-    ('run color_digits --train.net ResNet', 'cannot be imported'),
+    ('run color_digits --train.net ResNet1', "did you mean 'ResNet18'?"),
     ('run color_digits --lr 1', 'Unknown option: --lr. See dd-debias run --help'),
     ('export nothing.safetensors out', 'nothing.safetensors does not exist'),
     ('run color_digits --ipc 1.5', "'1.5' is not a whole number"),

@@ -19,6 +19,7 @@ suppress_warnings = ['myst.header'] # a symbol's heading is always of level 3
 html_theme = 'furo'
 html_static_path = ['_static']
 html_css_files = ['nb.css']
+html_search_scorer = str(Path(__file__).with_name('scorer.js'))
 html_copy_source = False
 html_show_copyright = False
 html_math_renderer = 'mathml'
