@@ -149,10 +149,10 @@ def paint_color(
 def check_painter(
     paint:Callable, # paint(images, bias) -> images
     images:Tensor, # (N,C,H,W) uint8 to try it on
-    classes:int=2, # values of the bias to try
+    num_classes:int=2, # values of the bias to try
 )->None:
     "Check a painter on some images. Raises AssertionError, with the reason, if it is not one"
-    bias = torch.arange(len(images), device=images.device)%classes
+    bias = torch.arange(len(images), device=images.device)%num_classes
     random_state = torch.get_rng_state()
     copy = images.clone()
     painted = paint(images, bias)
@@ -162,7 +162,7 @@ def check_painter(
     assert painted.equal(again), 'the same arguments must paint the same pixels; take a seed'
     assert torch.get_rng_state().equal(random_state), 'paint must leave the global random state as it was; use seeded'
     assert images.equal(copy), 'paint must not write into the images it was given'
-    assert not painted.equal(paint(images, (bias+1)%classes)), 'another bias must give other pixels'
+    assert not painted.equal(paint(images, (bias+1)%num_classes)), 'another bias must give other pixels'
 
 # %% ../nbs/03_bias.ipynb #85162b64
 def biased(

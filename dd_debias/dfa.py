@@ -92,7 +92,7 @@ def train_dfa(
     weights:Tensor|None=None, # (N,) each sample's factor in the loss; None: ones
     *,
     seed:int=0,
-    net:Callable=ConvNet, # both networks, net(channels, classes, size) with .embed and a linear .head
+    net:Callable=ConvNet, # both networks, net(channels, num_classes, size) with .embed and a linear .head
     epochs:int=100, # passes over the set; original authors: 50,000 steps of 256 on CMNIST, which is 230
     swap_from:float=.2, # share of the epochs before embeddings are swapped; original authors: 10,000 of 50,000 steps
     lr:float=.001, # of Adam; original authors: .01 on CMNIST, for an MLP; .0005 to .001 on C-CIFAR10

@@ -69,7 +69,7 @@ def distill_dm(
     anneal:bool=True, # let the learning rate fall to zero along half a cosine; original authors: constant
     momentum:float=.5, # of the images; original authors
     batch:int=64, # real images of each class in a step, a quarter of the original authors' 256
-    net:Callable=ConvNet, # the network whose embeddings are matched, net(channels, classes, size) with .embed
+    net:Callable=ConvNet, # the network whose embeddings are matched, net(channels, num_classes, size) with .embed
     augment:str='color_crop_cutout_scale_rotate', # siamese; original authors: the same, with flip for natural images
     sampling:str='importance', # 'importance': draw by weight, plain mean; 'weighted': draw uniformly, weighted mean
     distance:Callable=mean_distance, # between embeddings, distance(real (C,B,D), syn (C,I,D)); or kernel_distance

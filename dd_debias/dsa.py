@@ -125,7 +125,7 @@ def distill_dsa(
     lr:float=2., # of the images; original authors: .1
     lr_net:float=.05, # of the networks; original authors: .01
     batch:int=32, # real images of each class in a step; original authors: 256
-    net:Callable=partial(ConvNet, width=32), # net(channels, classes, size); original authors: width 128
+    net:Callable=partial(ConvNet, width=32), # net(channels, num_classes, size); original authors: width 128
     momentum:float=.5, # of the images; original authors
     augment:str='color_crop_cutout_scale_rotate', # siamese; '' is gradient matching without augmentation (DC)
     sampling:str='importance', # 'importance': draw by weight, plain mean; 'weighted': draw uniformly, weighted mean

@@ -213,7 +213,7 @@ def train_bias_classifier(
     test:BiasedDataset, # bias known, and independent of the label
     *,
     seed:int=0,
-    net:Callable=partial(ConvNet, width=16), # net(channels, classes, size); with the next two, our choice
+    net:Callable=partial(ConvNet, width=16), # net(channels, num_classes, size); with the next two, our choice
     steps:int=300, # of its training
     batch:int=64, # images in a step
 )->tuple[nn.Module, float]: # the bias classifier, and its accuracy on the held-out images in percent
@@ -256,7 +256,7 @@ def evaluate_across(
     data:BiasedDataset|Distilled,
     test:BiasedDataset,
     *,
-    nets:Sequence[Callable]=(ConvNet, MLP, LeNet, AlexNet, VGG11, ResNet18), # net(channels, classes, size)
+    nets:Sequence[Callable]=(ConvNet, MLP, LeNet, AlexNet, VGG11, ResNet18), # net(channels, num_classes, size)
     train:Callable=train_classifier, # a trainer that takes `net`
     networks:int=1, # of each
     seed:int=0,

@@ -31,7 +31,7 @@ def train_reweighted(
     *,
     seed:int=0,
     weigh:Callable=weigh_kde, # weigh(images, labels, *, seed)
-    net:Callable=ConvNet, # net(channels, classes, size)
+    net:Callable=ConvNet, # net(channels, num_classes, size)
     epochs:int=1000, # as many images are drawn in each as there are; with the next two, as `train_classifier`
     lr:float=.01, # of SGD
     batch:int=256, # images in a step
@@ -69,7 +69,7 @@ def train_groupdro(
     *,
     bias:Tensor, # (N,) group within the class: the true bias, or a cluster. A trainer that names `bias` is an oracle
     seed:int=0,
-    net:Callable=ConvNet, # net(channels, classes, size)
+    net:Callable=ConvNet, # net(channels, num_classes, size)
     rate:float=.01, # step size of the group weights; original authors
     epochs:int=100, # as many images are drawn in each as there are
     lr:float=.001, # of Adam, as in LfF; original authors: SGD, for a pretrained ResNet
@@ -119,7 +119,7 @@ def train_clusterdro(
     weights:Tensor|None=None, # (N,) as for `train_groupdro`
     *,
     seed:int=0,
-    net:Callable=ConvNet, # net(channels, classes, size)
+    net:Callable=ConvNet, # net(channels, num_classes, size)
     encoder:Callable=GlanceEncoder, # the network whose features are clustered, see `train_encoder`
     encoder_steps:int|None=None, # its training steps; None: eight passes over the images, at least 30
     eps:float=.3, # see `find_clusters`

@@ -76,7 +76,7 @@ def train_lff(
     weights:Tensor|None=None, # (N,) each sample's factor in the loss; None: ones
     *,
     seed:int=0,
-    net:Callable=ConvNet, # both networks, net(channels, classes, size)
+    net:Callable=ConvNet, # both networks, net(channels, num_classes, size)
     epochs:int=100, # passes over the set; original authors, on CMNIST
     lr:float=.001, # of Adam; original authors
     batch:int=256, # images in a step; original authors

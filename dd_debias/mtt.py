@@ -157,7 +157,7 @@ def expert_trajectories(
     steps:int|None=20, # of an epoch; None: as many as take N images, as the original authors
     lr:float=.1, # of SGD, without momentum; original authors: .01
     batch:int=256, # images in a step, drawn by weight; original authors: 256, shuffled
-    net:Callable=partial(ConvNet, width=32), # net(channels, classes, size); original authors: width 128
+    net:Callable=partial(ConvNet, width=32), # net(channels, num_classes, size); original authors: width 128
     augment:str='color_crop_cutout_scale_rotate', # one operation for each step
     stack_size:int=1, # experts trained side by side, for a GPU; they are the same as one by one
     cache:str|Path|None=None, # a folder that keeps experts for the next call with the same images and arguments
@@ -259,7 +259,7 @@ def distill_mtt(
     batch_syn:int|None=50, # synthetic images in one of its steps; None: all
     expert_epochs:int=1, # epochs of the expert that the student is to cover; original authors: 2 or 3
     max_start_epoch:int=4, # the student starts after 0 to max_start_epoch-1 epochs; original authors: 2 to 40
-    net:Callable=partial(ConvNet, width=32), # net(channels, classes, size); original authors: width 128
+    net:Callable=partial(ConvNet, width=32), # net(channels, num_classes, size); original authors: width 128
     experts:Callable=expert_trajectories, # experts(images, labels, weights, *, seed, net, on_step), optionally cache
     momentum:float=.5, # of images and step size; original authors
     augment:str='color_crop_cutout_scale_rotate', # one operation for each step of the student

@@ -26,14 +26,14 @@ class _Net(nn.Module):
     def __init__(self,
         backbone:nn.Module, # (N,C,H,W) -> feature maps or vectors
         features:int, # numbers in one embedding
-        classes:int,
+        num_classes:int,
     ):
         super().__init__()
         self.backbone = backbone
-        self.head:nn.Module = nn.Linear(features, classes)
+        self.head:nn.Module = nn.Linear(features, num_classes)
 
     def embed(self, x:Tensor)->Tensor: return self.backbone(x).flatten(1) # (N,C,H,W) -> (N,features)
-    def forward(self, x:Tensor)->Tensor: return self.head(self.embed(x)) # (N,C,H,W) -> (N,classes)
+    def forward(self, x:Tensor)->Tensor: return self.head(self.embed(x)) # (N,C,H,W) -> (N,num_classes)
 
 # %% ../nbs/11_nets.ipynb #53303c62
 class MatmulConv2d(nn.Conv2d):
@@ -68,7 +68,7 @@ class AvgPool2x2(nn.Module):
 # %% ../nbs/11_nets.ipynb #ec95b53b
 def ConvNet(
     channels:int=3, # of the images
-    classes:int=10,
+    num_classes:int=10,
     size:int=32, # edge of the images; a multiple of 2**depth
     *,
     width:int=128, # filters of each convolution: 128 in the paper (section 5.2) and in the original authors' code
@@ -86,7 +86,7 @@ def ConvNet(
         layers += [nn.InstanceNorm2d(width, affine=True), nn.ReLU(), AvgPool2x2()]
     edge = size//reduction # of the last feature maps
     backbone = nn.Sequential(*layers)
-    return _Net(backbone, width*edge**2, classes)
+    return _Net(backbone, width*edge**2, num_classes)
 
 # %% ../nbs/11_nets.ipynb #713b28e0
 def _edge_after(size:int, reduction:int)->int:
@@ -96,15 +96,15 @@ def _edge_after(size:int, reduction:int)->int:
                          'pad the images with dd_debias.pixels.pad')
     return size//reduction
 
-def MLP(channels:int=3, classes:int=10, size:int=32, *, width:int=128)->_Net:
+def MLP(channels:int=3, num_classes:int=10, size:int=32, *, width:int=128)->_Net:
     "Two hidden layers"
     backbone = nn.Sequential(
         nn.Flatten(),
         nn.Linear(channels*size*size, width), nn.ReLU(),
         nn.Linear(width, width), nn.ReLU())
-    return _Net(backbone, width, classes)
+    return _Net(backbone, width, num_classes)
 
-def LeNet(channels:int=3, classes:int=10, size:int=32)->_Net:
+def LeNet(channels:int=3, num_classes:int=10, size:int=32)->_Net:
     "LeCun et al. (1998), with rectified units"
     edge = _edge_after(size, 4) # of the last feature maps
     backbone = nn.Sequential(
@@ -113,7 +113,7 @@ def LeNet(channels:int=3, classes:int=10, size:int=32)->_Net:
         nn.Flatten(),
         nn.Linear(16*edge**2, 120), nn.ReLU(),
         nn.Linear(120, 84), nn.ReLU())
-    return _Net(backbone, 84, classes)
+    return _Net(backbone, 84, num_classes)
 
 # %% ../nbs/11_nets.ipynb #ebfda87b
 def _conv_block(channels:int, width:int, kernel:int=3, pool:bool=False)->list[nn.Module]:
@@ -122,7 +122,7 @@ def _conv_block(channels:int, width:int, kernel:int=3, pool:bool=False)->list[nn
     if pool: layers.append(nn.MaxPool2d(2))
     return layers
 
-def AlexNet(channels:int=3, classes:int=10, size:int=32)->_Net:
+def AlexNet(channels:int=3, num_classes:int=10, size:int=32)->_Net:
     "Five convolutions, as the original authors of DM reduce Krizhevsky et al. (2012) to small images"
     edge = _edge_after(size, 8)
     backbone = nn.Sequential(
@@ -131,9 +131,9 @@ def AlexNet(channels:int=3, classes:int=10, size:int=32)->_Net:
         *_conv_block(192, 256),
         *_conv_block(256, 192),
         *_conv_block(192, 192, pool=True))
-    return _Net(backbone, 192*edge**2, classes)
+    return _Net(backbone, 192*edge**2, num_classes)
 
-def VGG11(channels:int=3, classes:int=10, size:int=32)->_Net:
+def VGG11(channels:int=3, num_classes:int=10, size:int=32)->_Net:
     "Simonyan and Zisserman (2015); the last pooling takes the mean, so any size from 16 is accepted"
     _edge_after(size, 16)
     widths = (64, 128, 256, 256, 512, 512, 512, 512)
@@ -144,16 +144,16 @@ def VGG11(channels:int=3, classes:int=10, size:int=32)->_Net:
         channels = width
     layers.append(nn.AdaptiveAvgPool2d(1))
     backbone = nn.Sequential(*layers)
-    return _Net(backbone, 512, classes)
+    return _Net(backbone, 512, num_classes)
 
-def ResNet18(channels:int=3, classes:int=10, size:int=32)->_Net:
+def ResNet18(channels:int=3, num_classes:int=10, size:int=32)->_Net:
     "torchvision's ResNet18 with the first layers used for small images: one 3x3 convolution, no pooling"
     from torchvision.models import resnet18  # here, since importing torchvision takes two seconds
     net = resnet18(norm_layer=lambda width: nn.GroupNorm(8, width))
     net.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
     net.maxpool = nn.Identity()
     net.fc = nn.Identity()
-    return _Net(net, 512, classes)
+    return _Net(net, 512, num_classes)
 
 # %% ../nbs/11_nets.ipynb #9048d433
 def _has_bf16(
@@ -197,17 +197,17 @@ class Standardized(nn.Module):
         return self.net(standardize(images, (self.mean, self.std)))
 
 def build_net(
-    net:Callable, # net(channels, classes, size) -> nn.Module
+    net:Callable, # net(channels, num_classes, size) -> nn.Module
     images:Tensor, # (N,C,H,W)
-    classes:int,
+    num_classes:int,
     *,
     needs:Sequence[str]=(), # what the network must have: 'embed', 'head'
 )->nn.Module:
     "An untrained network for such images, initialised on their device. Raises ValueError if `net` does not make one"
     channels, size = images.shape[1:3]
-    if classes < 2: raise ValueError('labels must be of two classes or more, since one cannot be told from another')
-    check_takes('net', net, 'channels', 'classes', 'size')
-    with images.device: model = net(channels, classes, size)
+    if num_classes < 2: raise ValueError('labels must be of two classes or more, since one cannot be told from another')
+    check_takes('net', net, 'channels', 'num_classes', 'size')
+    with images.device: model = net(channels, num_classes, size)
     if not isinstance(model, nn.Module): raise ValueError(f'net must return an nn.Module, got {type(model).__name__}')
     for name in needs:
         if not hasattr(model, name):

@@ -102,7 +102,9 @@ ARGUMENTS = { # function -> old argument -> new
     'dd_debias.encoder.GlanceEncoder': dict(parts='grid', calm='quantile'),
     'dd_debias.groupdro.train_clusterdro': dict(smallest='min_cluster_size'),
     'dd_debias.mtt.distill_mtt': dict(student_lr='syn_lr', student_steps='syn_steps', student_batch='batch_syn',
-                                      ahead='expert_epochs', latest='max_start_epoch')}
+                                      ahead='expert_epochs', latest='max_start_epoch'),
+} | {f'dd_debias.nets.{net}': dict(classes='num_classes')
+     for net in ('ConvNet', 'MLP', 'LeNet', 'AlexNet', 'VGG11', 'ResNet18')}
 COLUMNS = dict(judge='evaluate', digest='dataset_hash', made_by='reused_from') # of a record
 
 def _from_dm_surrogate(config):

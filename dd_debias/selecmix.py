@@ -42,7 +42,7 @@ def train_selecmix(
     weights:Tensor|None=None, # (N,) each sample's factor in the loss; None: ones
     *,
     seed:int=0,
-    net:Callable=ConvNet, # net(channels, classes, size)
+    net:Callable=ConvNet, # net(channels, num_classes, size)
     lff:bool=True, # mix and learn from failure; False: only mix
     mix_factor:float|None=None, # of the mixes' loss; None: .1 beside the loss of LfF, 1 alone; original authors
     epochs:int=100, # passes over the set; original authors: 200 on CMNIST

@@ -88,8 +88,8 @@ def load_labelled_npz(
     path:Path,
     split:str, # 'train' or 'test'
     shape:tuple[int, ...], # of an image: H,W or H,W,C
-    classes:int, # number of classes
-)->tuple[np.ndarray, np.ndarray]: # images (N,*shape) uint8, labels (N,) 0..classes-1
+    num_classes:int,
+)->tuple[np.ndarray, np.ndarray]: # images (N,*shape) uint8, labels (N,) 0..num_classes-1
     "The arrays <split>_images and <split>_labels of an .npz file. Raises ValueError if they are something else"
     arrays = load_npz(path, [f'{split}_images', f'{split}_labels'])
     images = arrays[f'{split}_images']
@@ -98,8 +98,8 @@ def load_labelled_npz(
     if images.dtype != np.uint8 or images.shape != (labels.size, *shape) or not images.size:
         raise ValueError(f'{path} must hold {split} images of 8 bits and shape {shape}, one for each of its '
                          f'{labels.size:,} labels, got {images.dtype} of shape {images.shape}; {again}')
-    if labels.ndim != 1 or labels.dtype.kind not in 'iu' or labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f'{path} must hold {split} labels that are integers in 0..{classes-1}, '
+    if labels.ndim != 1 or labels.dtype.kind not in 'iu' or labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f'{path} must hold {split} labels that are integers in 0..{num_classes-1}, '
                          f'got {labels.dtype} of shape {labels.shape}; {again}')
     return images, labels
 
@@ -136,7 +136,7 @@ def _load_split(
     if split not in ('train', 'test'): raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     path = data_root(root)/file
     if not path.exists(): _download(name, path)
-    pixels, labels = load_labelled_npz(path, split, shape, classes=10)
+    pixels, labels = load_labelled_npz(path, split, shape, num_classes=10)
     size = train_size if split == 'train' else 10000
     if len(pixels) != size:
         raise ValueError(f'{path} does not hold {name}: {len(pixels)} {split} images of shape {pixels.shape[1:]}; '

@@ -40,7 +40,7 @@ def trainer_experts(
     experts:int=2, # with the next two, as `expert_trajectories` has them
     epochs:int=5, # after each of which the parameters are recorded
     sample:int=5120, # images of an expert, drawn by weight: twenty batches of 256 an epoch
-    net:Callable=ConvNet, # net(channels, classes, size)
+    net:Callable=ConvNet, # net(channels, num_classes, size)
     on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(theta)), counted over all experts
 )->list[Tensor]: # for each expert (epochs,P), its parameters after each epoch
     "Parameter trajectories of another trainer, for `distill_mtt`. Raises FloatingPointError when a loss is not finite"

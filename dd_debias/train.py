@@ -28,7 +28,7 @@ from .weights import validate_inputs
 
 # %% ../nbs/40_train.ipynb #db585017
 def init_model(
-    net:Callable, # net(channels, classes, size) -> nn.Module
+    net:Callable, # net(channels, num_classes, size) -> nn.Module
     images:Tensor, # (N,C,H,W)
     labels:Tensor, # (N,)
     stats:tuple[Tensor, Tensor], # mean (C,) and std (C,)
@@ -147,7 +147,7 @@ def train_classifier(
     *,
     seed:int=0,
     seeds:Sequence[int]=(), # of several networks, trained as one stack; the value is then a list of them
-    net:Callable=ConvNet, # the network to train, net(channels, classes, size) -> nn.Module
+    net:Callable=ConvNet, # the network to train, net(channels, num_classes, size) -> nn.Module
     epochs:int=1000, # passes over the set; original authors: 1,000 with augmentation, 300 without
     lr:float=.01, # of SGD, the largest; original authors
     schedule:str='step', # how it falls, see `learning_rate`; 'step': original authors
