@@ -57,9 +57,9 @@ METHODS = {
     'Full': Method(None),
     'Random': Method(distill_random),
     'DM': Method(distill_dm),
-    'DM+Ours': Method(distill_dm, weigh_kde),
+    'DM+KDE': Method(distill_dm, weigh_kde),
     'DSA': Method(distill_dsa),
-    'DSA+Ours': Method(distill_dsa, weigh_kde),
+    'DSA+KDE': Method(distill_dsa, weigh_kde),
     'MTT': Method(distill_mtt),
     'DFA': Method(distill_dm, train=train_dfa), # debiasing afterwards
     'SelectMix*': Method(distill_dm, train=train_selecmix),
@@ -76,15 +76,15 @@ def cells(
     def add(part, sets, methods, conflicts=(.01, .02, .05), ipcs=(1, 10, 50), variances=(.1,), temperatures=(1.,)):
         rows.extend(product([part], sets, methods, conflicts, ipcs, variances, temperatures))
 
-    add('table1', SETS, ['DM', 'DM+Ours'])
-    add('table2', SETS, ['DSA', 'DSA+Ours'])
-    add('table3', SETS, ['Random', 'MTT', 'DM+Ours'])
-    add('table4', ['CMNIST', 'BG FMNIST'], ['DM', 'DFA', 'SelectMix*', 'DM+Ours'], [.05], [10, 50])
-    add('table5', ['CMNIST'], ['DM', 'DM+DFA', 'MTT', 'MTT+SelecMix', 'DM+Ours'], [.05])
+    add('table1', SETS, ['DM', 'DM+KDE'])
+    add('table2', SETS, ['DSA', 'DSA+KDE'])
+    add('table3', SETS, ['Random', 'MTT', 'DM+KDE'])
+    add('table4', ['CMNIST', 'BG FMNIST'], ['DM', 'DFA', 'SelectMix*', 'DM+KDE'], [.05], [10, 50])
+    add('table5', ['CMNIST'], ['DM', 'DM+DFA', 'MTT', 'MTT+SelecMix', 'DM+KDE'], [.05])
     add('figure2', SETS, ['Full'], [.05, .9], [0])
     add('figure2', SETS, ['DM', 'DSA', 'MTT'], [.05, .9], [10])
-    add('figure4', ['CMNIST'], ['DM+Ours'], [.05], [10], variances=[.003, .01, .03, .1, .3, 1., 3.])
-    add('figure4', ['CMNIST'], ['DM+Ours'], [.05], [10], temperatures=[.25, .5, 2., 4.])
+    add('figure4', ['CMNIST'], ['DM+KDE'], [.05], [10], variances=[.003, .01, .03, .1, .3, 1., 3.])
+    add('figure4', ['CMNIST'], ['DM+KDE'], [.05], [10], temperatures=[.25, .5, 2., 4.])
     table = pd.DataFrame(rows, columns=columns)
     return table.query(query) if query else table
 
