@@ -78,7 +78,7 @@ def load_images(
     *,
     split:str='all', # 'train' or 'test', or 'valid' where the folder has it
     test:str|Path|None=None, # a folder of the same classes that is 'test'; with it nothing is held out of `source`
-    bias:str|Path|Any=None, # a CSV file of columns path and bias; with an array (N,) of these, as labels are: see below
+    bias:str|Path|Any=None, # the class whose shortcut an image shows: a CSV file of path and bias; with an array (N,)
     exclude:str|Path|None=None, # a text file with a path a line, of images in a folder that are left out
     size:int=32, # edge in pixels
     fit:str='crop', # to make images square: 'crop' to the central square, 'pad' with black bars, or 'squash'
@@ -100,7 +100,8 @@ def load_images(
         read = partial(read_files, size=size, fit=fit, cache=cache, on_skip=on_skip)
         folder = Path(os.path.expanduser(source))
         excluded = read_excluded(exclude, folder) if exclude else set()
-        if test and split == 'test': found = load_test_folder(Path(test), folder, read, on_skip, excluded)
+        if test and split == 'test':
+            found = load_test_folder(Path(os.path.expanduser(test)), folder, read, on_skip, excluded)
         else: found = load_folder(folder, split, read, on_skip, excluded)
         images, numbers, paths, classes, split = found
         if test: split = 'all' # nothing is held out
