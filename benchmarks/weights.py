@@ -24,13 +24,14 @@ from dd_debias.dm import distill_dm
 from dd_debias.encoder import GlanceEncoder, embed, train_encoder
 from dd_debias.evaluate import evaluate
 from dd_debias.groups import group_weights
-from dd_debias.kde import kde_density
+from dd_debias.kde import kde_density, kde_weights
 from dd_debias.nets import ConvNet
 from dd_debias.sources import digits
 from dd_debias.train import train_classifier
 from dd_debias.weights import conflict_share, effective_size, normalize_weights
 
 SETS = dict(cmnist=cmnist, corrupted_cifar10=partial(corrupted_cifar10, severity=4), bg_fmnist=bg_fmnist)
+FORMS = ('inverse', 'propensity 1', 'propensity 1, variance .03', 'others', 'true groups')
 DISTILLERS = dict(dm=partial(distill_dm, net=partial(ConvNet, width=64)), random=distill_random)
 
 def log_densities(features, labels, variance): # (N,) log f_class, the density within the class
@@ -100,7 +101,10 @@ def accuracies(seed, how, forms, frame=0):
         train = data(conflict, seed=seed)
         test = data(conflict, 'test' if name == 'bg_fmnist' else 'valid', seed=seed)[:5000]
         encoder = train_encoder(*train.xy, seed=seed, net=partial(GlanceEncoder, frame=frame))
-        weights = all_forms(embed(encoder, train.images), train.labels)
+        features = embed(encoder, train.images)
+        weights = all_forms(features, train.labels)
+        weights['propensity 1, variance .03'] = kde_weights(
+            features, train.labels, variance=.03, normalizer='propensity')
         weights['true groups'] = group_weights(train.labels, train.bias)
         for cell in missing:
             start = time.perf_counter()
@@ -118,4 +122,4 @@ if __name__ == '__main__':
         elif what == 'digits': on_digits(seed)
         elif what == 'framed': accuracies(seed, 'dm', ('inverse', 'propensity 1'), frame=16)
         elif what == 'wide': accuracies(seed, 'dm', ('propensity 2', 'propensity 3'))
-        else: accuracies(seed, what, ('inverse', 'propensity 1', 'true groups', 'others'))
+        else: accuracies(seed, what, FORMS)

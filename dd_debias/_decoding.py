@@ -594,7 +594,7 @@ def load_test_folder(
         raise ValueError(f"test: {folder} has a class {unknown[0]!r}, and {source} has {', '.join(classes[:8])}; "
                          'name the folders alike')
     numbers = torch.tensor([classes.index(name) for name in found.classes])
-    return found._replace(labels=numbers[found.labels], classes=classes, split='all')
+    return found._replace(labels=numbers[found.labels], classes=classes)
 
 def read_excluded(
     exclude:str|Path, # a text file, a path a line
@@ -615,26 +615,20 @@ def read_bias(
     file:str|Path, # CSV with the columns path and bias
     source:Path, # where relative paths begin, if they do not in the present folder
     paths:Sequence[str], # (N,) of the images
-    classes:tuple[str, ...], # their names
-)->Tensor: # (N,) the number of the class whose shortcut an image shows
-    "The bias of images. Raises ValueError for an image without one, or for one that is no class"
+)->list[str]: # (N,) the name of the class whose shortcut an image shows
+    "The bias of images. Raises ValueError for an image without one"
     import pandas as pd  # here, since it takes a third of a second to import
     try: table = pd.read_csv(file, dtype=str, encoding='utf-8')
     except (OSError, ValueError) as e:
         raise ValueError(f'bias must be a CSV file with the columns path and bias, {file} cannot be read: {e}') from e
     if not {'path', 'bias'} <= set(table.columns):
         raise ValueError(f"bias: {file} must have the columns path and bias, it has {', '.join(table.columns)}")
-    unknown = sorted(set(table.bias.dropna())-set(classes))
-    if unknown:
-        raise ValueError(f"bias: {file} has {unknown[0]!r}, which is no class; give for each image the name of the class "
-                         f"whose shortcut it shows, of {', '.join(classes[:8])}")
     shown:dict[str, str] = {}
     for path, bias in zip(table.path, table.bias, strict=True):
         for start in (Path(), source): shown[os.path.realpath(start/str(path))] = bias
-    biases = [shown.get(os.path.realpath(path)) for path in paths]
-    without = [path for path, bias in zip(paths, biases, strict=True) if not isinstance(bias, str)]
+    without = [path for path in paths if not isinstance(shown.get(os.path.realpath(path)), str)]
     if without: raise ValueError(f'bias: {file} has none for {len(without)} images, the first is {without[0]}')
-    return torch.tensor([classes.index(str(bias)) for bias in biases])
+    return [shown[os.path.realpath(path)] for path in paths]
 
 # Arrays and data sets
 

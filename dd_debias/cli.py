@@ -174,15 +174,18 @@ def _run(
         plain = run(parts['data'], parts['distill'], None, evaluator, **how)
         sets = {'with weights': record, 'without': plain}
     _print_accuracy(sets)
-    if unknown: print(f'\n{fill(UNKNOWN, 100)}\n')
+    if unknown:
+        of_a_folder = 'held_out' in record['data'] and not record['data'].get('test')
+        print(f"\n{fill(UNKNOWN+HELD_OUT if of_a_folder else UNKNOWN, 100)}\n")
     if record['conflict_share'] is not None:
         print(f"{100*record['conflict_share']:.0f}% of the weight is on bias-conflicting images")
     for r in sets.values(): print(f"{sum(r['seconds'].values()):.0f} s; see {Path(out)/r['name']}")
 
-UNKNOWN = ("The bias of this set is unknown. Test images that are held out of the same folder carry the same bias, so "
-           "weights that take effect raise the accuracy on rare images, which are the tenth of the test images of each "
-           "class that is rarest in the features of an encoder, and may lower it on all and on common ones. "
-           "To know more, give images without the shortcut as --test FOLDER, or the bias as --bias FILE.")
+UNKNOWN = ('The bias of this set is unknown. Rare images are the tenth of the test images of each class that is rarest in '
+           'the features of an encoder; weights that take effect raise the accuracy on them.')
+HELD_OUT = (' The test images are held out of the training images and carry the same bias, so weights may lower the '
+            'accuracy on all and on common ones. To know more, give images without the shortcut as --test FOLDER, or the '
+            'bias as --bias FILE.')
 
 def _print_accuracy(records:dict[str, dict])->None: # heading -> record
     scores = {heading: pd.DataFrame(record['accuracy']) for heading, record in records.items()}
@@ -227,7 +230,7 @@ def _demo(
     *,
     seed:Seed=0,
     device:Device=DEVICE,
-    threads:Threads=1, # on these small images a second one gains nothing, and waits where the machine is busy
+    threads:Threads=1, # enough for images so small, and does not wait for others where the machine is busy
     out:Out='results/demo',
 )->None:
     "Distil coloured digits with and without weights, and draw the result: less than a minute, no download"

@@ -153,16 +153,17 @@ def evaluate(
 
     counts_epochs = bool(accepted_kwargs(train, 'on_step')) and on_epoch is not None
 
-    def train_one_by_one()->Iterator[nn.Module]:
-        for i, s in enumerate(seeds):
-            def count(epoch, epochs, state, i=i): on_epoch(i*epochs+epoch, networks*epochs, state)
-            yield train(images, labels, seed=s, **options, **(dict(on_step=count) if counts_epochs else {}))
+    calls:list[dict[str, Any]] = [dict(seeds=seeds)] if stacked else [dict(seed=s) for s in seeds]
 
-    def train_stacked()->Iterator[nn.Module]:
-        yield from train(images, labels, seeds=seeds, **options, **(dict(on_step=on_epoch) if counts_epochs else {}))
+    def trained_networks()->Iterator[nn.Module]:
+        for i, seeding in enumerate(calls):
+            def count(epoch, epochs, state, i=i): on_epoch(i*epochs+epoch, len(calls)*epochs, state)
+            hooks = dict(on_step=count) if counts_epochs else {}
+            trained = train(images, labels, **seeding, **options, **hooks)
+            yield from trained if stacked else [trained]
 
     rows:list[dict[str, float]] = []
-    for model in train_stacked() if stacked else train_one_by_one():
+    for model in trained_networks():
         row = accuracy(model, test, rare=rare, bf16=bf16)
         rows.append(row)
         if on_step: on_step(len(rows), networks, row)

@@ -93,7 +93,6 @@ def load_images(
         raise ValueError(f"split must be 'all', 'train', 'valid' or 'test', got {split!r}")
     check_fit(fit)
     paths:list[str] = []
-    shown = None # the bias
     if isinstance(source, (str, Path)):
         if not str(source): raise ValueError('source must be a folder, got an empty name')
         check_labels(source, labels)
@@ -105,13 +104,13 @@ def load_images(
         else: found = load_folder(folder, split, read, on_skip, excluded)
         images, numbers, paths, classes, split = found
         if test: split = 'all' # nothing is held out
-        if bias is not None: shown = read_bias(bias, folder, paths, classes)
+        if bias is not None: bias = read_bias(bias, folder, paths)
     else:
         if test or exclude: raise ValueError('test and exclude are for a folder; of anything else take a part')
         images, labels, names = load_labelled(source, labels, size, fit, cache=cache, on_skip=on_skip)
         if not len(images): raise ValueError('source has no image that can be read')
         numbers, classes = number_labels(labels, names)
-        if bias is not None: shown = number_bias(bias, classes, len(numbers))
+    shown = None if bias is None else number_bias(bias, classes, len(numbers))
     if split == 'valid': raise ValueError("split: there is 'valid' only in a folder that holds valid/")
     if split != 'all':
         chosen = split_indices(numbers, classes, split, held_out, seed)

@@ -214,7 +214,7 @@ def weigh_propensity(
     cap:float|None=None, # the most that a weight may be, where the mean of a class is one; None: no cap
     on_step:Callable|None=None, # passed to `train_encoder`
 )->Tensor: # (N,) mean one within each class
-    "Inverse propensities, for classes of a thousand images or more: an encoder that sees the frame, weights f_all/f"
+    "Inverse propensities f_all/f of an encoder that sees the frame; measured on classes of thousands of images"
     check_arguments(weigh_propensity, locals())
     return weigh_kde(images, labels, seed=seed, encoder=encoder, variance=variance, temperature=temperature, cap=cap,
                      normalizer='propensity', on_step=on_step)

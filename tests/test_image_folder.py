@@ -691,7 +691,7 @@ def test_bias_from_a_file_or_a_list(own, tmp_path, monkeypatch):
     assert len(bias_of(text, split='test')) == 2
     assert own(noise(4, 8, 8), list('abab'), bias=list('aabb')).bias.tolist() == [0, 0, 1, 1]
     assert own(noise(3, 8, 8), [5, 7, 7], bias=torch.tensor([7, 7, 5])).bias.tolist() == [1, 1, 0]
-    for wrong, says in (('path,bias\na/000.png,red', "'red', which is no class"),
+    for wrong, says in ((text.replace('a/001.png,b', 'a/001.png,red'), "'red' is no class"),
                         ('path,bias\na/000.png,a', 'none for 3 images, the first'),
                         ('path\na/000.png', 'must have the columns path and bias')):
         with pytest.raises(ValueError, match=says): bias_of(wrong)
