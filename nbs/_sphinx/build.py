@@ -42,7 +42,7 @@ def links(md, folder, cfg):
         if path.endswith('.ipynb'): return f'](/{page(path)}.ipynb{hash}{anchor})'
         if path.startswith('../'): return f']({cfg.git_url}/blob/{cfg.branch}/{path[3:]})'
         return f']({m[1]})'
-    md = re.sub(r'\[\[(`[^`]+`)\]\([^)]*\)\]', r'[\1]', md) # nbdev's link to a symbol within a link of ours, which stays
+    md = re.sub(r'\[\[(`[^`]+`)\]\([^)]*\)\]', r'[\1]', md) # nbdev links symbols within our links
     parts = re.split(r'(^```.*?^```$)', md, flags=re.M|re.S)
     parts[::2] = [re.sub(r'\]\(([^)\s]+)\)(?:\{[^}]*\})?', link, p) for p in parts[::2]]
     return ''.join(parts)
