@@ -76,8 +76,8 @@ def test_recorded_density_reaches_its_auc_goals():
 def test_recorded_distilled_sets_load():
     "and each belongs to a record"
     names = set(read_records(ROOT/'results', ROOT/'results/paper').name)
-    kept = sorted((ROOT/'results').glob('**/distilled.safetensors'))
-    assert kept
+    kept = sorted((ROOT/'results/paper').glob('*/distilled.safetensors')) # not what the demo has left in results/
+    assert len(kept) >= 12
     for path in kept:
         syn = load(path)
         assert path.parent.name in names and syn.images.isfinite().all() and len(syn) == syn.ipc*10
