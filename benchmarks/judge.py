@@ -1,6 +1,7 @@
 """A judge in a tenth of the original authors' steps that gives their accuracy. Adds lines to results/judge.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/judge.py choose 0            # schedules, on validation images, an hour
+    DD_DEBIAS_DATA=.data python benchmarks/judge.py choose 1 authors 'cosine .03'  # some of them, another seed
     DD_DEBIAS_DATA=.data python benchmarks/judge.py show 0 'cosine .03' # the chosen one, on test images
 
 The twelve sets cover three data sets, three sizes, DM and random images, plain and weighted."""
@@ -36,7 +37,10 @@ TENTH = {
     'onecycle .03': dict(lr=.03, schedule='onecycle'),
     'onecycle .05': dict(lr=.05, schedule='onecycle'),
     'onecycle .1': dict(lr=.1, schedule='onecycle'),
-    'onecycle .2': dict(lr=.2, schedule='onecycle')}
+    'onecycle .2': dict(lr=.2, schedule='onecycle'),
+    'batch 25, cosine .01': dict(batch=25, schedule='cosine'),
+    'batch 25, cosine .02': dict(batch=25, lr=.02, schedule='cosine'),
+    'batch 10, cosine .01': dict(batch=10, schedule='cosine')}
 
 def make_set(name, ipc, distiller, weighted):
     "5% conflicting"
@@ -63,7 +67,9 @@ def measure(one, split, judges, seed):
 if __name__ == '__main__':
     what, seed, *chosen = sys.argv[1:]
     if what == 'choose':
-        for one in CHOSEN_ON: measure(one, 'valid', TENTH | AUTHORS, int(seed))
+        judges = TENTH | AUTHORS
+        for one in CHOSEN_ON:
+            measure(one, 'valid', {name: judges[name] for name in chosen or judges}, int(seed))
     else:
         judges = {name: TENTH[name] for name in ('authors, a tenth', *chosen)}
         for one in sorted(TWELVE, key=lambda one: one[1]): measure(one, 'test', AUTHORS | judges, int(seed))

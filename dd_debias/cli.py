@@ -262,7 +262,7 @@ def _sweep(
     method:_column('method')=None,
     conflict:_column('conflict', float)=None,
     ipc:_column('ipc', int, 'images per class: 1, 10, 50; 0 is the whole set')=None,
-    recipe:Literal['quick', 'paper']='quick',
+    recipe:Literal['quick', 'paper', 'recorded']='quick',
     seeds:_help(int, 'runs of each cell', validator=Number(gte=1), converter=_whole)=1,
     budget:_help(float, 'stop after so long, such as 9m', converter=_duration)=float('inf'),
     list:_help(bool, 'print the commands of the cells, and run nothing', negative='')=False,
