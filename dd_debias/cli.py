@@ -136,7 +136,8 @@ def _help(kind:Any, text:str, **how:Any)->Any: return Annotated[kind, Parameter(
 
 def _choice(part:str, more:str='')->Any: return _help(str, f"{', '.join(functions(part))}{more}, or module:function")
 
-Recipe = _help(Literal['default', 'quick', 'paper'], "the functions' own defaults, those for two cores, or the paper's")
+Recipe = _help(Literal['default', 'quick', 'paper', 'recorded'],
+               "the functions' own defaults, those for two cores, the paper's, or those of the recorded cells")
 Seed = _help(int, 'of every part', converter=_whole)
 Device = _help(str, 'such as cuda:0; several, such as cuda:0,cuda:1, share the work')
 Threads = _help(int|None, 'of the CPU; as many as there are cores unless given', validator=Number(gte=1),

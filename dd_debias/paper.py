@@ -113,7 +113,7 @@ def cell_run(
     if recipe == 'recorded':
         if cell.dataset == 'Corrupted CIFAR-10': data = partial(data, severity=5)
         if distill and cell.ipc > 10: train = partial(train, epochs=50)
-        if 'MTT' in cell.method and cell.ipc == 1: distill = partial(distill, lr=30., lr_lr=1e-6)
+        if distill and 'MTT' in cell.method and cell.ipc == 1: distill = partial(distill, lr=30., lr_lr=1e-6)
     evaluator = partial(evaluate, train=train, networks=networks)
     return partial(run, data, distill, weigh, evaluator, seed=seed, **options)
 
