@@ -9,7 +9,7 @@ from common import close
 from dd_debias.augment import siamese_augment
 from dd_debias.bias import color_digits
 from dd_debias.distilled import unpack_canvas
-from dd_debias.dm import distill_dm, kernel_distance, mean_distance
+from dd_debias.dm import default_lr, distill_dm, kernel_distance, mean_distance
 from dd_debias.nets import ConvNet
 from dd_debias.pixels import channel_stats, to_float
 from dd_debias.runtime import derive_seed, seeded
@@ -81,3 +81,10 @@ def test_resume_after_every_step_gives_the_same_images():
         states.append(dict(images=state['images'].clone(), velocity=state['velocity'].clone(), step=step))
     whole = tiny(on_step=on_step)
     for state in states: assert tiny(resume_from=state).images.equal(whole.images)
+
+def test_the_rate_follows_the_images_per_class():
+    train = color_digits()[:200]
+    tiny = partial(distill_dm, *train.xy, steps=2, batch=4, net=partial(ConvNet, width=8))
+    for ipc in (1, 3):
+        assert tiny(ipc=ipc).images.equal(tiny(ipc=ipc, lr=default_lr(ipc)).images)
+        assert not tiny(ipc=ipc).images.equal(tiny(ipc=ipc, lr=10.).images)

@@ -10,7 +10,7 @@ from torch.func import grad, vmap
 from dd_debias.augment import batch_augment
 from dd_debias.bias import color_digits
 from dd_debias.dsa import class_gradients
-from dd_debias.mtt import expert_trajectories, functional_loss, student_gradient
+from dd_debias.mtt import default_rates, distill_mtt, expert_trajectories, functional_loss, student_gradient
 from dd_debias.nets import MLP, VGG11, AlexNet, ConvNet, LeNet, ResNet18
 from dd_debias.pixels import channel_stats, standardize
 from dd_debias.runtime import derive_seed, seeded
@@ -85,3 +85,11 @@ def test_cached_experts_are_reused(tmp_path):
     assert all(a.equal(b) for a, b in zip(again, train(cache=None), strict=True))
     (tmp_path/left(tmp_path)[0]).write_bytes(b'?')
     with pytest.raises(ValueError, match='damaged'): train()
+
+def test_the_rates_follow_the_images_per_class():
+    train, narrow = color_digits()[:200], partial(ConvNet, width=8)
+    experts = partial(expert_trajectories, experts=1, epochs=2, steps=1, batch=16)
+    tiny = partial(distill_mtt, *train.xy, ipc=1, steps=2, syn_steps=2, max_start_epoch=1, net=narrow, experts=experts)
+    lr, lr_lr = default_rates(1)
+    assert tiny().images.equal(tiny(lr=lr, lr_lr=lr_lr).images)
+    assert not tiny().images.equal(tiny(lr=1000.).images)

@@ -20,7 +20,8 @@ from dd_debias.evaluate import evaluate
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import weigh_groups
 from dd_debias.nets import MLP
-from dd_debias.records import append_line, read_json, read_records, table
+from dd_debias.paper import cell_records, cells
+from dd_debias.records import append_line, read_json, read_records, recorded, table
 from dd_debias.run import made_with, read_set, reuse_artifacts, run
 from dd_debias.train import train_classifier
 
@@ -139,3 +140,8 @@ def test_a_set_of_an_old_version_is_taken_over(tmp_path):
     assert made_with(file)['name'] == old.name and load(file).images.equal(load(old/file.name).images)
     reuse_artifacts(tmp_path/'other/distilled.safetensors', config | dict(dataset_hash='0'), read_set)
     assert not (tmp_path/'other').exists()
+
+def test_every_recorded_run_of_the_paper_is_found_by_its_cell():
+    "However the defaults have changed since: the recipe `recorded` says what they were"
+    records = read_records(recorded('paper'))
+    assert set(cell_records(cells(), records).name) == set(records.name)
