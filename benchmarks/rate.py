@@ -1,11 +1,11 @@
 """Which learning rate of DM's images, by images per class? Adds lines to results/rate.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/rate.py 0 1 2        # seeds; one image per class, three quarters of an hour
-    DD_DEBIAS_DATA=.data python benchmarks/rate.py many 0 1     # ten and fifty
+    DD_DEBIAS_DATA=.data python benchmarks/rate.py 0       # an hour on one core
+    DD_DEBIAS_DATA=.data python benchmarks/rate.py 0 1     # only one image per class
 
 5% conflicting, networks of width 64. Accuracies are on images that are in no training set: the validation images of
 CMNIST and of Corrupted CIFAR-10, with the shortcut independent of the label; on BG-FMNIST the first half of the test
-images. What has been recorded is not measured again."""
+images, which chooses nothing. What has been recorded is not measured again."""
 import sys
 import time
 from functools import partial
@@ -24,18 +24,19 @@ from dd_debias.nets import ConvNet
 from dd_debias.train import train_classifier
 
 SETS = dict(corrupted_cifar10=partial(corrupted_cifar10, severity=4), bg_fmnist=bg_fmnist, cmnist=cmnist)
-FORMS = ('plain', 'inverse', 'true groups')
+FORMS = {1: ('plain', 'inverse', 'true groups'), 10: ('true groups',), 50: ('true groups',)}
 RATES = {1: (1, 3, 10), 10: (3, 10, 30), 50: (10, 22, 50)}
 JUDGE = partial(train_classifier, epochs=100, batch=25, lr=.02, schedule='cosine')
 
-def measure(name, ipc, forms, seed):
-    cells = [dict(set=name, ipc=ipc, form=form, lr=lr, steps=100, seed=seed) for form in forms for lr in RATES[ipc]]
+def measure(name, ipc, seed):
+    cells = [dict(set=name, ipc=ipc, form=form, lr=lr, steps=100, seed=seed) for form in FORMS[ipc]
+             for lr in RATES[ipc]]
     missing = [cell for cell in cells if not is_recorded('rate.jsonl', cell)]
     if not missing: return
     train = SETS[name](.05, seed=seed)
     test = SETS[name](.05, 'test' if name == 'bg_fmnist' else 'valid', seed=seed)[:5000]
     weights = {'plain': None, 'true groups': group_weights(train.labels, train.bias)}
-    if 'inverse' in forms: weights['inverse'] = weigh_kde(*train.xy, encoder=GlanceEncoder, seed=seed)
+    if 'inverse' in FORMS[ipc]: weights['inverse'] = weigh_kde(*train.xy, encoder=GlanceEncoder, seed=seed)
     for cell in missing:
         start = time.perf_counter()
         syn = distill_dm(*train.xy, weights[cell['form']], ipc=ipc, lr=cell['lr'], steps=cell['steps'],
@@ -47,9 +48,6 @@ def measure(name, ipc, forms, seed):
             seconds=round(seconds, 1)))
 
 if __name__ == '__main__':
-    what, *seeds = sys.argv[1:] if sys.argv[1] == 'many' else ('one', *sys.argv[1:])
-    for seed in map(int, seeds):
-        for name in SETS:
-            if what == 'one': measure(name, 1, FORMS, seed)
-            else:
-                for ipc in (10, 50): measure(name, ipc, ('true groups',), seed)
+    seed, *chosen = map(int, sys.argv[1:])
+    for ipc in chosen or RATES:
+        for name in SETS: measure(name, ipc, seed)
