@@ -23,7 +23,7 @@ from rich.console import Console
 import dd_debias
 
 from ._discover import find, functions, import_name
-from .audit import audit, summarize
+from .audit import audit
 from .config import to_config
 from .demo import demo
 from .distilled import export, load
@@ -223,9 +223,11 @@ def _audit(
     data = parts['data'](**seeds).to(device)
     given = ''.join(f" --{option.replace('__', '.')} {value}" for option, value in options.items())
     title = f'dd-debias audit {set} --weigh {weigh}{given}'
-    table = audit(data, partial(parts['weigh'], **hooks), seed=seed, out=out, title=title)
-    print(table.round(2).to_string(na_rep=''), fill(summarize(table), 100, break_on_hyphens=False), sep='\n\n')
-    print(f'\nThe page is {out}')
+    table, said = audit(data, partial(parts['weigh'], **hooks), seed=seed, out=out, title=title)
+    print(table.round(2).to_string(na_rep=''))
+    for sentences in said: print(f"\n{fill(sentences, 100, break_on_hyphens=False)}")
+    print(f"\nThe page is {out}; beside it {Path(out).with_suffix('.csv')} has the weight of each image, "
+          f"{Path(out).with_suffix('.properties.csv')} what was measured of each class")
 
 def _demo(
     *,

@@ -8,8 +8,9 @@ Docs: https://dd-debias.github.io/dd-debias/properties.html.md"""
 __all__ = ['MEASURES', 'CELLS', 'REGIONS', 'FILE_MEASURES', 'region_masks', 'image_properties', 'file_properties',
            'class_properties', 'property_sentences']
 
-# %% ../nbs/08_properties.ipynb #e19e9e41
+# %% ../nbs/08_properties.ipynb #322af51a
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,9 @@ from PIL import Image
 from torch import Tensor
 
 from .arguments import check_arguments
-from .dataset import check_images
 from .pixels import to_float
 
-# %% ../nbs/08_properties.ipynb #a61e8dd5
+# %% ../nbs/08_properties.ipynb #a6dd6250
 MEASURES = { # measure -> what a small and a large value are called
     'brightness': ('darker', 'brighter'), # mean of the channels
     'contrast': ('flatter', 'richer in contrast'), # standard deviation of the brightness
@@ -49,7 +49,7 @@ def region_masks(
     stacked = torch.stack([mask.float() for mask in masks])
     return stacked/stacked.sum((1, 2), keepdim=True).clamp_min(1)
 
-# %% ../nbs/08_properties.ipynb #d5e03e2b
+# %% ../nbs/08_properties.ipynb #d9bc16ce
 def image_properties(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]; of one channel: only brightness, contrast and sharpness
     *,
@@ -57,7 +57,7 @@ def image_properties(
 )->pd.DataFrame: # (N rows), a column 'measure, region' for each pair
     "Each measure in each region of each image"
     check_arguments(image_properties, locals())
-    check_images(images, torch.zeros(len(images), dtype=torch.long))
+    if images.ndim != 4: raise ValueError(f'images must be a tensor of shape (N,C,H,W), got {tuple(images.shape)}')
     masks = region_masks(*images.shape[-2:]) # (R,H,W)
     measured = [_measure(to_float(part.cpu()), masks) for part in images.split(block)] # of (n,M,R)
     values = torch.cat(measured) # (N,M,R)
@@ -78,7 +78,7 @@ def _measure(x, masks): # (n,C,H,W) in [0,1], (R,H,W) -> (n,M,R)
     means[:, 1] = (means[:, 1]-means[:, 0]**2).clamp_min(0).sqrt() # the contrast
     return means
 
-# %% ../nbs/08_properties.ipynb #34aac662
+# %% ../nbs/08_properties.ipynb #b514112c
 FILE_MEASURES = {
     'width': ('narrower', 'wider'), 'height': ('lower', 'higher'), 'aspect': ('taller than wide', 'wider than tall'),
     'bytes': ('smaller as files', 'larger as files')}
@@ -89,35 +89,36 @@ def file_properties(
     "What a file says of its image before it is resized"
     rows = []
     for path in paths:
-        try:
-            with Image.open(path) as image: width, height = image.size
-            size = Path(path).stat().st_size
-        except OSError: width = height = size = float('nan')
-        rows.append((width, height, width/height, size))
+        row = [float('nan')]*4
+        with suppress(OSError), Image.open(path) as image:
+            width, height = image.size
+            row = [width, height, width/height, Path(path).stat().st_size]
+        rows.append(row)
     return pd.DataFrame(rows, columns=list(FILE_MEASURES), dtype=float)
 
-# %% ../nbs/08_properties.ipynb #2a8fcca7
+# %% ../nbs/08_properties.ipynb #ac6f429b
 def class_properties(
     properties:pd.DataFrame, # (N rows), from `image_properties`, `file_properties` or of your own
     labels:Tensor, # (N,) 0..C-1
-    weights:Tensor|None=None, # (N,) None: no column rare, and the clue is the first difference
+    weights:Tensor|None=None, # (N,) None: no column rare
 )->pd.DataFrame: # a row for each class and property
     """What separates a class from all others: a threshold, whether the class is above or below it, and the shares of
-    the class, of the others and of its rarest tenth that are; by class, the largest clue first"""
-    labels = labels.cpu().numpy()
-    tables = [_separate(properties[name].to_numpy(), labels, weights).assign(property=name) for name in properties]
-    table = pd.concat(tables)
-    table['clue'] = table.within-table.elsewhere
-    if weights is not None: table['clue'] = np.minimum(table.clue, table.within-table.rare)
-    order = ['class', 'property', 'side', 'threshold', *(c for c in ('within', 'elsewhere', 'rare') if c in table), 'clue']
-    return table.sort_values(['class', 'clue'], ascending=[True, False], ignore_index=True)[order]
+    the class, of the others and of its rarest tenth that are; by class, the largest difference first"""
+    classes = labels.cpu().numpy()
+    rows = [dict(row, property=name) for name in properties
+            for row in _separate(properties[name].to_numpy(), classes, weights)]
+    columns = ['class', 'property', 'side', 'threshold', 'within', 'elsewhere', 'rare', 'difference']
+    if weights is None: columns.remove('rare')
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values(['class', 'difference'], ascending=[True, False], ignore_index=True)
 
-def _separate(values, labels, weights): # (N,), (N,), (N,) or None -> a row for each class
+def _separate(values, labels, weights): # (N,), (N,), (N,) or None -> for each class a dict
     known = ~np.isnan(values)
     order = np.flatnonzero(known)[np.argsort(values[known], kind='stable')] # from small to large
     ascending = values[order]
     new = np.append(np.diff(ascending) > 0, False) # where the next value is another one
     rows = []
+    if not new.any(): return rows # all alike
     for c in range(labels.max()+1):
         mine = labels[order] == c
         if mine.all() or not mine.any(): continue
@@ -128,31 +129,32 @@ def _separate(values, labels, weights): # (N,), (N,), (N,) or None -> a row for 
         side = 'below' if difference[i] > 0 else 'above'
         shares = (below[i], others_below[i]) if side == 'below' else (1-below[i], 1-others_below[i])
         threshold = (ascending[i]+ascending[min(i+1, len(ascending)-1)])/2
-        row = {'class': c, 'side': side, 'threshold': threshold, 'within': shares[0], 'elsewhere': shares[1]}
+        row = {'class': c, 'side': side, 'threshold': threshold, 'within': shares[0], 'elsewhere': shares[1],
+               'difference': shares[0]-shares[1]}
         if weights is not None:
             members = np.flatnonzero((labels == c) & known)
             heaviest = weights.cpu().numpy()[members].argsort(kind='stable')[::-1][:max(1, round(len(members)/10))]
             rare = values[members[heaviest]]
             row['rare'] = np.mean(rare <= threshold if side == 'below' else rare > threshold)
         rows.append(row)
-    return pd.DataFrame(rows)
+    return rows
 
-# %% ../nbs/08_properties.ipynb #d540fa5b
+# %% ../nbs/08_properties.ipynb #075696e0
 def property_sentences(
     table:pd.DataFrame, # from `class_properties`
     names:Sequence[str]|None=None, # of the classes; None: their numbers
     *,
-    least:float=.5, # clues below it are not said; our choice
-)->list[str]: # at most one for each class, the largest clue first
-    "For each class the property with the largest clue, in words"
-    first = table.drop_duplicates('class').sort_values('clue', ascending=False)
-    return [_sentence(row, names) for row in first[first.clue >= least].to_dict('records')]
+    least:float=.6, # smaller differences are not said; sets without a shortcut have few larger ones
+)->list[str]: # at most one for each class, the largest difference first
+    "For each class the property with the largest difference, in words"
+    first = table.drop_duplicates('class').sort_values('difference', ascending=False)
+    return [_sentence(row, names) for row in first[first.difference >= least].to_dict('records')]
 
 def _sentence(row, names):
     measure, _, region = row['property'].partition(', ')
     small, large = (MEASURES | FILE_MEASURES).get(measure, (f'low in {measure}', f'high in {measure}'))
     word = small if row['side'] == 'below' else large
-    where = {'': '', 'image': '', 'border': ' at the border', 'center': ' in the center'}.get(region, f' at the {region}')
+    where = {'': '', 'image': '', 'center': ' in the center'}.get(region, f' at the {region}')
     name = row['class'] if names is None else names[row['class']]
-    text = f"{name} is {word}{where}: {100*row['within']:.0f}% of its images are, {100*row['elsewhere']:.0f}% of the others"
-    return text+(f", {100*row['rare']:.0f}% of its rarest tenth." if 'rare' in row else '.')
+    text = f"{name} is {word}{where}: {row['within']:.0%} of its images are, {row['elsewhere']:.0%} of the others"
+    return text+(f", {row['rare']:.0%} of its rarest tenth." if 'rare' in row else '.')

@@ -7,8 +7,8 @@ Docs: https://dd-debias.github.io/dd-debias/shortcut.html.md"""
 # %% auto #0
 __all__ = ['glance', 'find_shortcut', 'shortcut_sentences']
 
-# %% ../nbs/25_shortcut.ipynb #ffc70cc3
-from collections.abc import Callable, Sequence
+# %% ../nbs/25_shortcut.ipynb #5914cca6
+from collections.abc import Callable
 
 import pandas as pd
 import torch
@@ -17,17 +17,17 @@ from torch import Tensor
 from .arguments import check_arguments
 from .dataset import check_images, class_counts
 from .encoder import FrameEncoder, embed, train_encoder
-from .properties import class_properties, image_properties, property_sentences
+from .properties import class_properties, image_properties
 from .runtime import derive_seed
 
-# %% ../nbs/25_shortcut.ipynb #6d57ea6b
+# %% ../nbs/25_shortcut.ipynb #131dc427
 def glance(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1, at least two of each
     *,
     seed:int=0,
     encoder:Callable=FrameEncoder, # the network, as for `weigh_kde`
-    neighbors:int=30, # their number; our choice
+    neighbors:int=30, # their number, fewer where classes are small; our choice
     reference:int=10000, # where there are more images, this many, drawn at random, train encoders and are neighbours
 )->Tensor: # (N,classes) the shares of the classes among an image's neighbours
     "What can be told of each image at a glance, by an encoder that has been trained on others"
@@ -41,15 +41,16 @@ def glance(
         trained_on = order[half[order] != this][:reference//2]
         mine = (half == this).nonzero().flatten()
         known, known_labels = images[trained_on.to(images.device)], labels[trained_on.to(labels.device)]
+        k = max(1, min(neighbors, len(known)//(2*len(counts)))) # no more than half of a class of mean size
         net = train_encoder(known, known_labels, seed=derive_seed(seed, 'glance', this), net=encoder)
-        def features(chosen): return embed(net, chosen).float().cpu().numpy()
-        classifier = KNeighborsClassifier(min(neighbors, len(known)), algorithm='brute')
-        classifier.fit(features(known), known_labels.cpu().numpy())
-        found = classifier.predict_proba(features(images[mine.to(images.device)]))
+        classifier = KNeighborsClassifier(k, algorithm='brute')
+        classifier.fit(embed(net, known).float().cpu().numpy(), known_labels.cpu().numpy())
+        asked = embed(net, images[mine.to(images.device)]).float().cpu().numpy()
+        found = classifier.predict_proba(asked)
         shares[mine[:, None], torch.as_tensor(classifier.classes_)] = torch.as_tensor(found).float()
     return shares
 
-def _halves(labels, seed): # (N,) -> (N,) 0 or 1, half of each class; (N,) all images, in an order that mixes the classes
+def _halves(labels, seed): # (N,) -> (N,) 0 or 1, half of each class; (N,) indices, each part of which mixes the classes
     half = torch.zeros_like(labels)
     position = torch.zeros(len(labels))
     rng = torch.Generator().manual_seed(derive_seed(seed, 'halves'))
@@ -60,7 +61,7 @@ def _halves(labels, seed): # (N,) -> (N,) 0 or 1, half of each class; (N,) all i
         position[members] = rank/len(members) # so that each class has its share in every beginning of the order
     return half, position.argsort()
 
-# %% ../nbs/25_shortcut.ipynb #682c5b1c
+# %% ../nbs/25_shortcut.ipynb #6a043df6
 def find_shortcut(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1, at least two of each
@@ -83,27 +84,28 @@ def find_shortcut(
     told = (accuracy-2*error-chance)/(1-chance) if chance < 1 else 0.
     if properties is None: properties = image_properties(images)
     best = class_properties(properties, labels).drop_duplicates('class')
-    by_property = float(best.clue.median()) if len(best) else 0.
+    by_property = float(best.difference.median()) if len(best) else 0.
     answer = 'none seen'
     if told >= .6 or by_property >= .6: answer = 'perhaps'
     if told >= .72 or by_property >= .65: answer = 'shortcut'
     return dict(answer=answer, accuracy=accuracy, chance=chance, told=told, by_property=by_property,
                 conflicting=(own < .1).double().mean().item(), images=n)
 
-# %% ../nbs/25_shortcut.ipynb #b9ca4519
+# %% ../nbs/25_shortcut.ipynb #265ba042
 def shortcut_sentences(
     verdict:dict, # from `find_shortcut`
 )->str:
     "The verdict, what it rests on, and what it cannot tell"
-    v = verdict
-    numbers = (f"At a glance, from no more than mean colours, grain and edge, the class of {100*v['accuracy']:.0f}% of the "
-               f"images can be told, where chance is {100*v['chance']:.0f}%; a single property tells the median class "
-               f"from the others with {100*v['by_property']:.0f}% more of its images than of theirs.")
-    if v['answer'] == 'none seen':
-        return (f'No shortcut is seen. {numbers} A shortcut that goes with one class only, '
-                'or that is in the shapes, is not excluded.')
-    start = 'There is a shortcut, or the classes are as simple as that.'
-    if v['answer'] == 'perhaps': start = 'There may be a shortcut.'
-    at_most = v['conflicting']*v['images']
-    return (f"{start} {numbers} About {at_most:,.0f} images ({100*v['conflicting']:.1f}%) look like another class at a glance; "
+    percent = '{:.0%}'.format
+    told, chance, conflicting = (percent(verdict[key]) for key in ('accuracy', 'chance', 'conflicting'))
+    numbers = (f'At a glance, from mean colours, grain and edge alone, the class of {told} of the images can be told; '
+               f'chance is {chance}. The best single measurement of a class, such as the brightness of a corner, tells '
+               f"it from the others by {verdict['by_property']:.2f}, where 0 is not at all and 1 always.")
+    if verdict['answer'] == 'none seen':
+        return (f'No shortcut is seen. {numbers} '
+                'A shortcut of a single class, or one in the shapes, is not excluded.')
+    start = 'There may be a shortcut.'
+    if verdict['answer'] == 'shortcut': start = 'There is a shortcut, unless the classes are by nature so simple.'
+    count = verdict['conflicting']*verdict['images']
+    return (f'{start} {numbers} About {count:,.0f} images ({conflicting}) look like another class at a glance; '
             'those that go against the shortcut are among them.')

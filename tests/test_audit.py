@@ -1,19 +1,26 @@
 "The audit: its table against hand computations, its self-contained page, and its command"
+import json
 import re
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from torchvision.transforms.functional import to_pil_image
 
 from dd_debias._discover import functions
 from dd_debias.audit import audit, audit_page, audit_table, extremes, image_table, summarize, weight_histogram
-from dd_debias.bias import color_digits
+from dd_debias.bias import biased, color_digits, paint_color
 from dd_debias.cli import main
 from dd_debias.dataset import BiasedDataset
 from dd_debias.groups import weigh_groups
+from dd_debias.kde import weigh_kde
 from dd_debias.plots import figure_to_png
+from dd_debias.shortcut import find_shortcut
+from dd_debias.sources import digits
 
 
 def noise(labels, bias=None, classes=(), channels=3, size=16):
@@ -81,21 +88,27 @@ def test_audit_page_is_self_contained(tmp_path):
     "Names, title and notes are escaped, nothing is loaded from elsewhere, and an old page is replaced"
     data = noise([0, 1]*20, [0, 1, 1, 1]*10, classes=('<script>alert(1)</script>', '"&{x}'))
     path = tmp_path/'new'/'page.html'
-    for title in ('first', '<b>{data}</b>'):
+    for title in ('before', '<b>{data}</b>'):
         assert audit_page(data, plain(*data.xy), path, title=title, notes='<img src="//x">') == path
     text = path.read_text(encoding='utf-8')
     page = Page(text)
-    assert not {'script', 'link', 'iframe', 'b', 'a'} & {tag for tag, _ in page.tags}
-    assert not re.search(r'url\(|@import|https?:', text)
+    assert not {'link', 'iframe', 'b', 'a'} & {tag for tag, _ in page.tags}
+    scripts = [a for tag, a in page.tags if tag == 'script']
+    assert len(scripts) == 2 and not any('src' in a for a in scripts) # the list of images as JSON, and what draws it
+    assert not re.search(r'url\((?!\$\{sheets)|@import|https?:', text)
+    listed = json.loads(re.search(r'<script type="application/json" id="images">(.*?)</script>', text, re.S)[1])
+    assert listed['names'] == list(data.classes) and len(listed['rows']) == 40
+    assert all(sheet['url'].startswith('data:image/webp;base64,') for sheet in listed['sheets'])
     images = [a for tag, a in page.tags if tag == 'img']
     assert len(images) == 2 and all(a['src'].startswith('data:image/png;base64,') and a['alt'] for a in images)
     for said in ('<script>alert(1)</script>', '"&{x}', '<b>{data}</b>', '<img src="//x">', 'Red frame'):
         assert said in page.text
-    assert 'first' not in page.text and [p.name for p in path.parent.iterdir()] == ['page.html']
+    assert 'before' not in page.text and [p.name for p in path.parent.iterdir()] == ['page.html']
 
 def test_audit_with_an_oracle_and_with_bad_input(tmp_path):
     train = color_digits()
-    assert audit(train, weigh_groups).conflict_share['all'] > .8 # six groups of conflicting to one of aligned
+    table, _ = audit(train, weigh_groups)
+    assert table.conflict_share['all'] > .8 # six groups of conflicting to one of aligned
     unknown = replace(train, bias=None)
     def weigh_five(images, labels, *, seed): return labels[:5]
     with pytest.raises(ValueError, match='weigh_groups.* needs a set whose bias is known'):
@@ -158,3 +171,40 @@ def test_weights_of_all_images_are_written(tmp_path):
     assert image_table(data, weights).conflicting.sum() == (~data.aligned).sum()
     audit(data, lambda images, labels, *, seed: weights, out=tmp_path/'a.html')
     assert len((tmp_path/'a.csv').read_text().splitlines()) == 301
+
+def test_density_is_written_where_weights_are_its_inverse(tmp_path):
+    data = color_digits()[:300]
+    audit(data, partial(weigh_kde, temperature=2.), out=tmp_path/'a.html')
+    table = pd.read_csv(tmp_path/'a.csv')
+    assert list(table.columns) == ['path', 'class', 'weight', 'density', 'rank', 'conflicting']
+    relative = table.density*table.weight**2 # the same for all images of a class
+    assert relative.groupby(table['class']).agg(lambda r: r.std()/r.mean()).max() < 1e-6
+    assert table.groupby('class').density.mean().tolist() == pytest.approx([1]*10)
+    for weigh in (weigh_groups, partial(weigh_kde, normalizer='propensity'), partial(weigh_kde, cap=5.)):
+        audit(data, weigh, out=tmp_path/'b.html')
+        assert 'density' not in pd.read_csv(tmp_path/'b.csv')
+
+def mark_border(images, bias):
+    painted = images.clone()
+    colors = torch.randint(256, (10, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for edge in (painted[:, :, 0], painted[:, :, -1]): edge[:] = colors[bias][:, :, None]
+    return painted
+
+def test_a_planted_border_is_found_and_named(tmp_path, monkeypatch, capsys):
+    "In a folder of photographs' size, by the command; the same digits without it are not said to have a shortcut"
+    monkeypatch.chdir(tmp_path)
+    images, labels = digits()
+    colorful = biased(images, labels, paint_color, conflict=.9)
+    planted = biased(*colorful.xy, mark_border, conflict=.05)
+    for i, (image, label) in enumerate(zip(*planted.xy, strict=True)):
+        folder = tmp_path/'images'/f'class {label}'
+        folder.mkdir(parents=True, exist_ok=True)
+        to_pil_image(image).save(folder/f'{i}.png')
+    command = ['audit', 'load_images', '--source', 'images', '--size', '16', '--device', 'cpu']
+    assert main(command) == 0
+    said = ' '.join(capsys.readouterr().out.split())
+    assert 'There is a shortcut' in said and said.count('at the border') >= 5
+    measured = pd.read_csv(tmp_path/'audit.properties.csv')
+    assert measured['class'].unique().tolist() == [f'class {i}' for i in range(10)]
+    assert 'bytes' in set(measured.property) # of the files
+    assert find_shortcut(*colorful.xy)['answer'] != 'shortcut'

@@ -1,0 +1,80 @@
+"Properties of images: against hand computations and SciPy, and what is refused"
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import ks_2samp
+
+from dd_debias.bias import color_digits
+from dd_debias.properties import (
+    CELLS,
+    MEASURES,
+    REGIONS,
+    class_properties,
+    file_properties,
+    image_properties,
+    property_sentences,
+)
+from dd_debias.shortcut import find_shortcut, glance
+
+
+@pytest.mark.parametrize('size', [8, 28, 33])
+def test_a_bright_cell_is_bright_in_its_region_only(size):
+    images = torch.zeros(9, 3, size, size, dtype=torch.uint8)
+    edges = [0, -(-size//3), -(-2*size//3), size]
+    for i in range(9):
+        row, column = divmod(i, 3)
+        images[i, :, edges[row]:edges[row+1], edges[column]:edges[column+1]] = 255
+    brightness = image_properties(images)[[f'brightness, {cell}' for cell in CELLS]].to_numpy()
+    assert np.allclose(brightness, np.eye(9))
+
+def test_grey_images_have_three_measures_and_blocks_change_nothing():
+    grey = torch.randint(256, (50, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    table = image_properties(grey)
+    assert table.shape == (50, 3*len(REGIONS)) and table.equals(image_properties(grey, block=7))
+    color = image_properties(grey.expand(-1, 3, -1, -1))
+    assert color.shape == (50, len(MEASURES)*len(REGIONS)) and np.allclose(color[table.columns], table, atol=1e-6)
+    assert (color.filter(like='saturation') == 0).all(axis=None)
+    x = grey[:, 0].numpy()/255
+    assert np.allclose(table['contrast, image'], x.std((1, 2)), atol=1e-4)
+    with pytest.raises(ValueError, match='block must be'): image_properties(grey, block=0)
+    with pytest.raises(ValueError, match='images must be a tensor of shape'): image_properties(grey[0])
+
+def test_difference_is_the_statistic_of_kolmogorov_and_smirnov():
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy(rng.integers(3, size=200))
+    values = pd.DataFrame(dict(a=rng.normal(size=200)+labels.numpy(), b=rng.integers(4, size=200))) # b has ties
+    weights = torch.from_numpy(rng.random(200))
+    for row in class_properties(values, labels, weights).to_dict('records'):
+        mine = labels.numpy() == row['class']
+        column = values[row['property']]
+        assert row['difference'] == pytest.approx(ks_2samp(column[mine], column[~mine]).statistic)
+        beyond = column <= row['threshold'] if row['side'] == 'below' else column > row['threshold']
+        rare = np.flatnonzero(mine)[np.argsort(-weights.numpy()[mine])][:round(mine.sum()/10)]
+        assert (row['within'], row['elsewhere'], row['rare']) == pytest.approx(
+            (beyond[mine].mean(), beyond[~mine].mean(), beyond[rare].mean()))
+
+def test_properties_that_are_missing_or_all_alike():
+    "A file that cannot be read has none; it is left out of the comparison"
+    labels = torch.tensor([0, 0, 1, 1, 1])
+    table = class_properties(pd.DataFrame(dict(width=[1., np.nan, 2, 3, 3], same=[7.]*5)), labels)
+    best = table[table.property == 'width'].set_index('class')
+    assert best.within.tolist() == [1, 1] and best.elsewhere.tolist() == [0, 0]
+    assert 'same' not in set(table.property) # tells nothing
+    assert property_sentences(table, ['ant', 'bee'])[0].startswith('ant is narrower: 100% of its images')
+    assert class_properties(pd.DataFrame(dict(a=[1., 2])), torch.tensor([0, 0])).empty # one class
+    assert file_properties(['nowhere.png']).isna().all(axis=None)
+
+def test_a_glance_is_repeatable_and_needs_two_images_of_a_class():
+    train = color_digits(conflict=.05)[:400]
+    shares = glance(*train.xy)
+    assert shares.equal(glance(*train.xy)) and not shares.equal(glance(*train.xy, seed=1))
+    assert shares.shape == (400, 10) and torch.allclose(shares.sum(1), torch.ones(400))
+    by_class = train.labels.argsort() # as a folder is read
+    sorted_told = find_shortcut(*train[by_class].xy)['accuracy']
+    assert abs(sorted_told-find_shortcut(*train.xy)['accuracy']) < .1
+    few = glance(*train[by_class].xy, reference=200)
+    assert (few.argmax(1) == train.labels[by_class]).float().mean() > .6
+    with pytest.raises(ValueError, match='labels: a class needs two images at least, class 0 has one'):
+        glance(train.images[:5], torch.tensor([0, 1, 1, 1, 1]))
+    with pytest.raises(ValueError, match='neighbors must be'): glance(*train.xy, neighbors=0)
