@@ -330,6 +330,7 @@ def audit(
     data:BiasedDataset,
     weigh:Callable=weigh_kde, # weigh(images, labels, *, seed) -> weights
     *,
+    weights:Tensor|None=None, # (N,) that it gave; None: called here
     seed:int=0,
     out:str|Path|None=None, # where to write the page, and beside it, as .csv, the weights of all images; None: nowhere
     title:str='Look before you distil', # of the page
@@ -338,7 +339,7 @@ def audit(
     extra = oracle_kwargs(weigh, data)
     opened = atomic_write(out) if out else nullcontext() # before the long work, so that a bad folder is reported now
     with opened as page:
-        weights = weigh(*data.xy, seed=seed, **extra)
+        if weights is None: weights = weigh(*data.xy, seed=seed, **extra)
         table = audit_table(data, weights)
         verdict = _verdict(data, seed)
         measured = property_table(data, weights)

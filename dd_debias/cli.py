@@ -30,6 +30,7 @@ from .distilled import export, load
 from .evaluate import evaluate
 from .paper import METHODS, SETS, cell_command, cells, sweep_cells
 from .recipes import apply_recipe
+from .small_set import make_small_set
 from .run import error_sentence, run
 from .runtime import accepted_kwargs, check_device, end_with_parent, progress_bar
 
@@ -111,13 +112,13 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
     "A command with the options of the functions that the command line names"
     takes = inspect.signature(command).parameters
     names = {name: p.default for name, p in takes.items() if name in ('set', 'weigh', 'distill', 'train', 'recipe')}
-    if tokens and not tokens[0].startswith('-'): names['set'] = tokens[0]
+    if 'set' in names and tokens and not tokens[0].startswith('-'): names['set'] = tokens[0]
     for token, following in zip(tokens, [*tokens[1:], ''], strict=True): # --name value, or --name=value
         name, equals, value = token.removeprefix('--').partition('=')
         if token.startswith('--') and name in names: names[name] = value if equals else following
     recipe = names.pop('recipe')
     optional = ('weigh', 'distill') if 'distill' in names else ()
-    parts = _named(recipe, dict(data=names.pop('set'), **names), optional)
+    parts = _named(recipe, dict(data=names.pop('set', 'load_images'), **names), optional)
     if 'train' in names: parts['evaluate'] = partial(evaluate)
     arguments = [name for f in parts.values() for name, p in inspect.signature(f).parameters.items()
                  if p.default is not p.empty]
@@ -225,9 +226,46 @@ def _audit(
     title = f'dd-debias audit {set} --weigh {weigh}{given}'
     table, said = audit(data, partial(parts['weigh'], **hooks), seed=seed, out=out, title=title)
     print(table.round(2).to_string(na_rep=''))
-    for sentences in said: print(f"\n{fill(sentences, 100, break_on_hyphens=False)}")
+    _print_sentences(said)
     print(f"\nThe page is {out}; beside it {Path(out).with_suffix('.csv')} has the weight of each image, "
           f"{Path(out).with_suffix('.properties.csv')} what was measured of each class")
+
+def _print_sentences(said:Sequence[str])->None:
+    for sentences in said:
+        short = len(sentences) < 160 # of one class: below each other
+        print(fill(sentences, 100, initial_indent='- ' if short else '\n', subsequent_indent='  ' if short else '',
+                   break_on_hyphens=False))
+
+def _distill(
+    folder:_help(str, 'of images, with a subfolder for each class'),
+    *,
+    weigh:_choice('weigh')='kde',
+    distill:_choice('distill')='dm',
+    train:_choice('train')='classifier',
+    recipe:Recipe='quick',
+    seed:Seed=0,
+    device:Device=DEVICE,
+    threads:Threads=None,
+    out:_help(str, 'folder that gets everything')='small',
+    **options:Any,
+)->None:
+    """Make a small set from a folder of images: look at them, weigh, distil, and write a folder that others can use.
+    With --test FOLDER it is evaluated there. An interrupted command goes on when it is given again.
+
+    Example: dd-debias distill path/to/folder --ipc 10 --size 64 --out small"""
+    _use_threads(threads)
+    check_device(device)
+    parts = _named(recipe, dict(data='load_images', weigh=weigh, distill=distill, train=train))
+    parts = _given(parts | dict(evaluate=partial(evaluate)), options)
+    for f in parts.values(): to_config(f) # refuses bad arguments before there is work
+    read = partial(parts['data'], source=folder)
+    has_test = bool(read.keywords.get('test'))
+    small = dict(test=read(split='test'), evaluate=partial(parts['evaluate'], train=parts['train'])) if has_test else {}
+    images = read(split='train' if has_test else 'all')
+    said = make_small_set(images, parts['distill'], parts['weigh'], out=out, seed=seed, device=device,
+                          title=Path(folder).resolve().name, show_progress=True, **small)
+    _print_sentences(said)
+    print(f"\nThe set is in {out}; begin with {Path(out)/'README.md'}")
 
 def _demo(
     *,
@@ -323,7 +361,8 @@ def _export(
     "Write a synthetic set as PNG files and as tensors"
     print(export(load(file), folder))
 
-COMMANDS:dict[str, Callable] = dict(demo=_demo, audit=_audit, run=_run, sweep=_sweep, export=_export)
+COMMANDS:dict[str, Callable] = dict(
+    demo=_demo, audit=_audit, distill=_distill, run=_run, sweep=_sweep, export=_export)
 
 def _app(tokens:list[str])->App:
     width = min(120, max(80, get_terminal_size((100, 24)).columns))
@@ -332,7 +371,7 @@ def _app(tokens:list[str])->App:
               suppress_keyboard_interrupt=False,
               help='Distil a biased image set into a few synthetic images that do not carry the bias.')
     for name, command in COMMANDS.items():
-        if name in tokens[:1] and command in (_run, _audit): command = _with_options(command, tokens[1:])
+        if name in tokens[:1] and command in (_run, _audit, _distill): command = _with_options(command, tokens[1:])
         app.command(command, name=name)
     return app
 
