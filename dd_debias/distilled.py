@@ -6,10 +6,11 @@ Docs: https://dd-debias.github.io/dd-debias/distilled.html.md"""
 
 # %% auto #0
 __all__ = ['Distilled', 'unpack_canvas', 'pack_canvas', 'init_images', 'at_rest', 'momentum_step', 'check_finite', 'save', 'load',
-           'export', 'check_distiller']
+           'export', 'load_pt', 'check_distiller']
 
 # %% ../nbs/30_distilled.ipynb #2051926e
 import math
+import pickle
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from .augment import operations
 from .files import load_tensors, save_tensors, to_plain
-from .pixels import standardize, to_uint8
+from .pixels import standardize, to_uint8, unstandardize
 from .plots import figure_to_png, show_images
 from .runtime import derive_seed, double, seeded
 from .sampling import check_ipc, draw_by_weight
@@ -289,6 +290,41 @@ def export(
             Path(unfinished, 'images').rename(image_folder) # all of them or none
     except OSError as e: raise OSError(f'cannot write {image_folder}: {e}; free some space') from e
     return f'{len(labels)} images in {image_folder}, tensors in {tensor_file}'
+
+# %% ../nbs/30_distilled.ipynb #38d65434
+def load_pt(
+    path:str|Path, # res_*.pt of DC, DSA and DM, or images_*.pt of MTT
+    labels:str|Path|None=None, # labels_*.pt, for MTT
+    *,
+    mean:Sequence[float], # of the channels, by which the images were standardised
+    std:Sequence[float],
+    experiment:int=0, # of DC, DSA and DM: which one
+    augment:str='color_crop_cutout_scale_rotate', # to train with: --dsa_strategy of the authors' code
+)->Distilled:
+    "A set that the original authors' code saved, read without running what it may contain. Raises ValueError"
+    saved = _read_pt(path)
+    if labels is not None: parts:Any = (saved, _read_pt(labels))
+    elif isinstance(saved, dict) and isinstance(saved.get('data'), list):
+        if not 0 <= experiment < len(saved['data']):
+            raise ValueError(f"experiment: {path} holds {len(saved['data'])}, got {experiment}")
+        parts = saved['data'][experiment]
+    else: raise ValueError(f"{path} holds a {type(saved).__name__}, not a dict with 'data'; for MTT give labels too")
+    if len(parts) != 2 or not all(isinstance(part, Tensor) for part in parts):
+        raise ValueError(f'{path} does not hold a tensor of images and one of labels')
+    images, numbers = (part.detach().cpu() for part in parts)
+    stats = (torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32))
+    if images.ndim != 4 or any(len(s) != images.shape[1] for s in stats):
+        raise ValueError(f'mean and std must have a number for each channel of the images, {tuple(images.shape)}')
+    return Distilled(unstandardize(images.float(), stats), numbers.long(), *stats, augment)
+
+def _read_pt(path):
+    numbers = np.float64(0).__reduce__()[0] # the authors' accuracies are numbers of NumPy
+    allowed = [numbers, np.dtype, *(type(np.dtype(kind)) for kind in ('f2', 'f4', 'f8', 'i4', 'i8'))]
+    try:
+        with torch.serialization.safe_globals(allowed): return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as e:
+        raise ValueError(f'{path} holds more than tensors and numbers, and could run code; it was not read') from e
+    except (RuntimeError, EOFError) as e: raise ValueError(f'{path} is no file that torch.save wrote: {e}') from e
 
 # %% ../nbs/30_distilled.ipynb #b31848d7
 def check_distiller(

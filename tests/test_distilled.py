@@ -13,14 +13,16 @@ import pytest
 import torch
 from common import any_set, few, left, some_set
 
+from dd_debias.bias import color_digits
 from dd_debias.coresets import distill_random
-from dd_debias.distilled import Distilled, export, load, save
+from dd_debias.distilled import Distilled, export, load, load_pt, save
 from dd_debias.dm import distill_dm, kernel_distance
 from dd_debias.dsa import distill_dsa
 from dd_debias.files import Checkpoint, atomic_write, load_tensors, save_tensors
 from dd_debias.image_folder import load_images
 from dd_debias.mtt import distill_mtt, expert_trajectories
 from dd_debias.nets import ConvNet
+from dd_debias.pixels import standardize
 
 DISTILLERS = {
     'dm': partial(distill_dm, steps=2, batch=9),
@@ -161,3 +163,36 @@ def test_temporary_files_of_the_dead_are_removed(tmp_path):
     os.utime(tmp_path/old, (time.time()-25*3600,)*2)
     with atomic_write(tmp_path/'a.bin') as f: f.write_bytes(b'1')
     assert left(tmp_path) == sorted([at_work, elsewhere, '.mine-abcdefgh.bin', 'a.bin'])
+
+def save_as_authors(folder, syn):
+    "What main_DC.py and main_DM.py save, and distill.py of MTT"
+    images = standardize(syn.images, (syn.mean, syn.std))
+    accuracies = {'ConvNet': [np.float64(.5), np.float32(.5), .5]}
+    torch.save(dict(data=[[images+1, syn.labels], [images, syn.labels]], accs_all_exps=accuracies), folder/'res.pt')
+    torch.save(images, folder/'images_best.pt')
+    torch.save(syn.labels, folder/'labels_best.pt')
+
+def test_sets_of_the_authors_are_read(tmp_path):
+    syn = distill_random(*color_digits().xy, ipc=2)
+    save_as_authors(tmp_path, syn)
+    stats = dict(mean=syn.mean.tolist(), std=syn.std.tolist())
+    of_dm = load_pt(tmp_path/'res.pt', experiment=1, **stats)
+    of_mtt = load_pt(tmp_path/'images_best.pt', tmp_path/'labels_best.pt', **stats)
+    for read in (of_dm, of_mtt):
+        assert torch.allclose(read.images, syn.images, atol=1e-5) and read.labels.equal(syn.labels)
+    assert not torch.allclose(load_pt(tmp_path/'res.pt', **stats).images, syn.images, atol=1e-2)
+    for wrong, says in [(dict(experiment=2), 'holds 2, got 2'), (dict(mean=[0.]), 'a number for each channel')]:
+        with pytest.raises(ValueError, match=says): load_pt(tmp_path/'res.pt', **(stats | wrong))
+    with pytest.raises(ValueError, match='for MTT give labels too'): load_pt(tmp_path/'images_best.pt', **stats)
+
+class Intruder:
+    def __reduce__(self): return exec, ("import pathlib; pathlib.Path('ran').touch()",)
+
+def test_a_file_that_could_run_code_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(data=[Intruder()]), 'evil.pt')
+    (tmp_path/'text.pt').write_text('no such file')
+    for name, says in [('evil.pt', 'could run code; it was not read'), ('text.pt', 'text.pt')]:
+        with pytest.raises(ValueError, match=says): load_pt(name, mean=[0]*3, std=[1]*3)
+    assert not (tmp_path/'ran').exists()
+    with pytest.raises(FileNotFoundError): load_pt('nowhere.pt', mean=[0]*3, std=[1]*3)
