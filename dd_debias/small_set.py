@@ -197,9 +197,11 @@ def _compare(syn, train, test, evaluate, seed): # a row for the synthetic set an
 def real_and_synthetic(train:BiasedDataset, syn:Distilled)->Figure:
     "As many real images, drawn at random, beside the synthetic ones"
     real = distill_random(*train.xy, ipc=syn.ipc, repeat=True)
-    fig, axes = subplots(1, 2, figsize=(10, 5))
+    rows = min(syn.ipc, 10)
+    height = 5*rows*syn.ipc/len(syn)+.4 # of as many rows as there are columns for the classes
+    fig, axes = subplots(1, 2, figsize=(10, height))
     for ax, name, data in zip(axes, ('real, at random', 'synthetic'), (real, syn), strict=True):
-        ax.imshow(data.image_grid(min(syn.ipc, 10)).axes[0].images[0].get_array(), interpolation='nearest')
+        ax.imshow(data.image_grid(rows).axes[0].images[0].get_array(), interpolation='nearest')
         ax.set_title(name)
         ax.axis('off')
     return fig

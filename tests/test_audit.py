@@ -208,3 +208,7 @@ def test_a_planted_border_is_found_and_named(tmp_path, monkeypatch, capsys):
     assert measured['class'].unique().tolist() == [f'class {i}' for i in range(10)]
     assert 'bytes' in set(measured.property) # of the files
     assert find_shortcut(*colorful.xy)['answer'] != 'shortcut'
+    _, said = audit(planted, weigh_groups) # which gives the images without the border of their class most of the weight
+    assert 'will keep it' not in said[0]
+    _, said = audit(planted, plain) # which follows nothing
+    assert 'do not follow what was measured' in said[0] and 'will keep it' in said[0]
