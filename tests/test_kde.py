@@ -185,4 +185,4 @@ def test_capped_weights(values, cap):
     below = (capped < cap*(1-1e-6)) & (w > 0)
     ratios = capped[below]/normalize_weights(w, labels)[below]
     assert torch.allclose(ratios, ratios[:1].expand_as(ratios), rtol=1e-6)
-    assert (capped.diff().sign()*w.diff().sign() >= 0).all()
+    assert (capped.diff()*w.diff().sign() >= -1e-12).all() # in the same order, but for rounding
