@@ -123,6 +123,7 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
     arguments = [name for f in parts.values() for name, p in inspect.signature(f).parameters.items()
                  if p.default is not p.empty]
     options = [option for part, f in parts.items() for option in _options(part, f, arguments.count)]
+    if 'folder' in takes: options = [p for p in options if p.name != 'data__source'] # it is the folder
     own = [p for p in takes.values() if p.kind is not p.VAR_KEYWORD]
     extended = wraps(command)(partial(command))
     extended.__signature__ = inspect.Signature(own+options)
