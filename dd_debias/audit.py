@@ -267,9 +267,10 @@ def _img(fig, alt): # HTML
 def property_table(
     data:BiasedDataset,
     weights:Tensor, # (N,)
+    properties:pd.DataFrame|None=None, # (N rows), from `image_properties`; None: measured here
 )->pd.DataFrame: # from `class_properties`
     "Properties of the images, and of their files where there are any, that tell a class from the others"
-    properties = image_properties(data.images)
+    if properties is None: properties = image_properties(data.images)
     if data.paths: properties = properties.join(file_properties(data.paths))
     return class_properties(properties, data.labels, _checked_weights(data, weights))
 
@@ -299,7 +300,6 @@ def audit_page(
         histogram=_img(weight_histogram(data, w), 'Histogram of the weights'),
         extremes=_img(extremes(data, w), 'The heaviest images of each class above its lightest'),
         caption='' if data.bias is None else 'Red frame: bias-conflicting.',
-        shown='The heaviest and the lightest images of each class.',
         images=_image_list(data, w),
         version=dd_debias.__version__)
     with atomic_write(path) as f: f.write_text(page, encoding='utf-8')
@@ -350,8 +350,9 @@ def audit(
     with opened as page:
         if weights is None: weights = weigh(*data.xy, seed=seed, **extra)
         table = audit_table(data, weights)
-        verdict = _verdict(data, seed)
-        measured = property_table(data, weights)
+        properties = image_properties(data.images)
+        verdict = _verdict(data, seed, properties)
+        measured = property_table(data, weights, properties)
         if page is not None:
             notes = f'Weights: {_describe_call(weigh)}, seed {seed}.'
             audit_page(data, weights, page, title=title, notes=notes, verdict=verdict, measured=measured)
@@ -369,9 +370,9 @@ def _write_tables(data, weights, weigh, measured, out): # beside the page
     for table, suffix in ((images, '.csv'), (measured, '.properties.csv')):
         with atomic_write(out.with_suffix(suffix)) as file: table.to_csv(file, index=False)
 
-def _verdict(data, seed): # None where a class is too small
+def _verdict(data, seed, properties): # None where a class is too small
     counts = class_counts(data.labels)
-    return None if len(counts) < 2 or counts.min() < 2 else find_shortcut(*data.xy, seed=seed)
+    return None if len(counts) < 2 or counts.min() < 2 else find_shortcut(*data.xy, seed=seed, properties=properties)
 
 def _inverse_density(weigh): # the temperature where the weights are f^(-1/T); else None
     function = getattr(weigh, 'func', weigh)

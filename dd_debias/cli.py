@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial, wraps
+from itertools import zip_longest
 from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from shutil import get_terminal_size
@@ -113,7 +114,7 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
     takes = inspect.signature(command).parameters
     names = {name: p.default for name, p in takes.items() if name in ('set', 'weigh', 'distill', 'train', 'recipe')}
     if 'set' in names and tokens and not tokens[0].startswith('-'): names['set'] = tokens[0]
-    for token, following in zip(tokens, [*tokens[1:], ''], strict=True): # --name value, or --name=value
+    for token, following in zip_longest(tokens, tokens[1:], fillvalue=''): # --name value, or --name=value
         name, equals, value = token.removeprefix('--').partition('=')
         if token.startswith('--') and name in names: names[name] = value if equals else following
     recipe = names.pop('recipe')

@@ -105,14 +105,23 @@ def class_properties(
     """What separates a class from all others: a threshold, whether the class is above or below it, and the shares of
     the class, of the others and of its rarest tenth that are; by class, the largest difference first"""
     classes = labels.cpu().numpy()
+    rarest = None if weights is None else _rarest_tenth(weights.cpu().numpy(), classes)
     rows = [dict(row, property=name) for name in properties
-            for row in _separate(properties[name].to_numpy(), classes, weights)]
+            for row in _separate(properties[name].to_numpy(), classes, rarest)]
     columns = ['class', 'property', 'side', 'threshold', 'within', 'elsewhere', 'rare', 'difference']
     if weights is None: columns.remove('rare')
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values(['class', 'difference'], ascending=[True, False], ignore_index=True)
 
-def _separate(values, labels, weights): # (N,), (N,), (N,) or None -> for each class a dict
+def _rarest_tenth(weights, labels): # (N,), (N,) -> (N,) bool, the heaviest tenth of each class, at least one
+    rarest = np.zeros(len(labels), dtype=bool)
+    for c in np.unique(labels):
+        members = np.flatnonzero(labels == c)
+        heaviest = weights[members].argsort(kind='stable')[::-1]
+        rarest[members[heaviest[:max(1, round(len(members)/10))]]] = True
+    return rarest
+
+def _separate(values, labels, rarest): # (N,), (N,), (N,) bool or None -> for each class a dict
     known = ~np.isnan(values)
     order = np.flatnonzero(known)[np.argsort(values[known], kind='stable')] # from small to large
     ascending = values[order]
@@ -131,11 +140,10 @@ def _separate(values, labels, weights): # (N,), (N,), (N,) or None -> for each c
         threshold = (ascending[i]+ascending[min(i+1, len(ascending)-1)])/2
         row = {'class': c, 'side': side, 'threshold': threshold, 'within': shares[0], 'elsewhere': shares[1],
                'difference': shares[0]-shares[1]}
-        if weights is not None:
-            members = np.flatnonzero((labels == c) & known)
-            heaviest = weights.cpu().numpy()[members].argsort(kind='stable')[::-1][:max(1, round(len(members)/10))]
-            rare = values[members[heaviest]]
-            row['rare'] = np.mean(rare <= threshold if side == 'below' else rare > threshold)
+        if rarest is not None:
+            rare = values[rarest & (labels == c) & known]
+            beyond = rare <= threshold if side == 'below' else rare > threshold
+            row['rare'] = beyond.mean() if len(rare) else float('nan')
         rows.append(row)
     return rows
 
@@ -144,7 +152,7 @@ def property_sentences(
     table:pd.DataFrame, # from `class_properties`
     names:Sequence[str]|None=None, # of the classes; None: their numbers
     *,
-    least:float=.6, # smaller differences are not said; sets without a shortcut have few larger ones
+    least:float=.6, # smaller differences are not said; our choice
 )->list[str]: # at most one for each class, the largest difference first
     "For each class the property with the largest difference, in words"
     first = table.drop_duplicates('class').sort_values('difference', ascending=False)

@@ -63,7 +63,7 @@ def training_script(syn:Distilled)->str:
 
 # %% ../nbs/56_small_set.ipynb #f5ec7cef
 CARD = '''---
-pretty_name: {title}
+pretty_name: {quoted_title}
 task_categories:
 - image-classification
 tags:
@@ -125,7 +125,7 @@ def dataset_card(
     accuracy = '' if scores is None else f'\n## Accuracy on the test images\n\n{_markdown(scores)}\n'
     config = {part: syn.config[part] for part in ('distill', 'weigh', 'seed', 'dataset_hash')}
     return CARD.format(
-        title=title, images=n, shape=shape, ipc=n//len(class_names(train)), classes=len(class_names(train)),
+        title=title, quoted_title=json.dumps(title), images=n, shape=shape, ipc=n//len(class_names(train)), classes=len(class_names(train)),
         real=len(train), said='\n\n'.join(said), accuracy=accuracy, names=', '.join(class_names(train)),
         version=dd_debias.__version__, config=json.dumps(config, indent=1),
         size_category='n<1K' if n < 1000 else '1K<n<10K' if n < 10000 else '10K<n<100K')
@@ -150,13 +150,14 @@ def make_small_set(
     show_progress:bool=False,
 )->list[str]: # what there is to say: of the shortcut, the weights, the classes, and the accuracy
     """Look, weigh, distil, and write a folder that others can use. An interrupted call goes on when it is repeated.
-    Raises ValueError if the folder has a set already, or one was begun in another way"""
+    Raises ValueError if the folder holds anything else, or a set was begun in another way"""
     folder = Path(out)
-    if (folder/'README.md').exists(): raise ValueError(f'out: {folder} holds a set already; choose another folder')
+    unfinished = folder/'unfinished' # the weights and the state of the distiller, until all is done
+    if folder.exists() and not unfinished.exists() and any(folder.iterdir()): # it may hold what is not ours
+        raise ValueError(f'out: {folder} is not empty; choose another folder')
     judge = None if test is None else to_config(evaluate)
     config = dict(data=dict(function='make_small_set'), weigh=to_config(weigh), distill=to_config(distill),
                   evaluate=judge, seed=seed)
-    unfinished = folder/'unfinished' # the weights and the state of the distiller, until all is done
     check_device(device)
     train = train.to(device)
     check_parts(distill, evaluate, train, train if test is None else test.to(device))
@@ -174,8 +175,7 @@ def make_small_set(
     return said
 
 def _write(folder, train, syn, card): # the card last: a folder that has one is whole
-    if (folder/'images').exists(): shutil.rmtree(folder/'images') # of an interrupted call
-    export(syn, folder)
+    if not (folder/'images').exists(): export(syn, folder) # else an interrupted call has
     save(syn, folder/'distilled.safetensors')
     with atomic_write(folder/'sheets.png') as file: file.write_bytes(figure_to_png(real_and_synthetic(train, syn)))
     for name, text in {'train.py': training_script(syn), 'README.md': card}.items():

@@ -95,7 +95,7 @@ def test_audit_page_is_self_contained(tmp_path):
     assert not {'link', 'iframe', 'b', 'a'} & {tag for tag, _ in page.tags}
     scripts = [a for tag, a in page.tags if tag == 'script']
     assert len(scripts) == 2 and not any('src' in a for a in scripts) # the list of images as JSON, and what draws it
-    assert not re.search(r'url\((?!\$\{sheets)|@import|https?:', text)
+    assert not re.search(r'url\((?!\$\{sheet)|@import|https?:', text)
     listed = json.loads(re.search(r'<script type="application/json" id="images">(.*?)</script>', text, re.S)[1])
     assert listed['names'] == list(data.classes) and len(listed['rows']) == 40
     assert all(sheet['url'].startswith('data:image/webp;base64,') for sheet in listed['sheets'])

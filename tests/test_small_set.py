@@ -39,7 +39,7 @@ def test_a_network_is_trained_without_this_package(tmp_path, monkeypatch):
     syn = load('distilled.safetensors')
     x = standardize(test.images, (syn.mean, syn.std))
     with torch.no_grad(): accuracy = (net(x).argmax(1) == test.labels).float().mean()
-    assert accuracy > .5 # without weights it is about .25
+    assert accuracy > .5
     assert load_file('tensors.safetensors')['images'].shape == (100, 3, 16, 16)
     folder = ImageFolder('images')
     assert folder.classes == list(named.classes) and len(folder) == 100
@@ -47,7 +47,7 @@ def test_a_network_is_trained_without_this_package(tmp_path, monkeypatch):
     head = yaml.safe_load(card.split('---')[1])
     assert head['pretty_name'] == 'Digits' and head['size_categories'] == ['n<1K']
     assert 'There is a shortcut' in card and 'digit 9' in card and '"seed": 0' in card
-    with pytest.raises(ValueError, match='out: .* holds a set already; choose another folder'):
+    with pytest.raises(ValueError, match='out: .* is not empty; choose another folder'):
         make_small_set(named, narrow, weigh_groups, out=tmp_path/'small')
 
 def test_an_interrupted_call_goes_on(tmp_path):
@@ -88,6 +88,8 @@ def test_the_command_takes_photographs_of_any_shape(classes, size, tmp_path, mon
     assert 'The set is in small; begin with small/README.md' in out and '% of the test images right' in out
     assert load('small/distilled.safetensors').images.shape == (2*classes, 3, size, size)
     assert '| synthetic |' in (tmp_path/'small'/'README.md').read_text()
-    assert main(command) == 2 and 'holds a set already' in capsys.readouterr().err
+    assert main(command) == 2 and 'is not empty' in capsys.readouterr().err
+    assert main(['distill']) == 2 and '--folder' in capsys.readouterr().err
+    assert main([*command, '--out', '.']) == 2 and len(list((tmp_path/'photos').rglob('*.png'))) == 8*classes
     assert main(['distill', 'nowhere', '--out', 'x']) == 2 and not (tmp_path/'x').exists()
     assert main(['distill', 'photos', '--ipc', '200', '--out', 'x']) == 2 and not (tmp_path/'x').exists()
