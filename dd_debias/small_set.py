@@ -125,7 +125,8 @@ def dataset_card(
     accuracy = '' if scores is None else f'\n## Accuracy on the test images\n\n{_markdown(scores)}\n'
     config = {part: syn.config[part] for part in ('distill', 'weigh', 'seed', 'dataset_hash')}
     return CARD.format(
-        title=title, quoted_title=json.dumps(title), images=n, shape=shape, ipc=n//len(class_names(train)), classes=len(class_names(train)),
+        title=title, quoted_title=json.dumps(title),
+        images=n, shape=shape, ipc=n//len(class_names(train)), classes=len(class_names(train)),
         real=len(train), said='\n\n'.join(said), accuracy=accuracy, names=', '.join(class_names(train)),
         version=dd_debias.__version__, config=json.dumps(config, indent=1),
         size_category='n<1K' if n < 1000 else '1K<n<10K' if n < 10000 else '10K<n<100K')
