@@ -6,10 +6,11 @@ Docs: https://dd-debias.github.io/dd-debias/artifacts.html.md"""
 
 # %% auto #0
 __all__ = ['run_folder', 'run_lock', 'dataset_hash', 'begin_run', 'records_file', 'finished_record', 'timed', 'seconds_before',
-           'made_with', 'read_weights', 'read_set', 'reuse_artifacts']
+           'keep_losses', 'read_losses', 'made_with', 'read_weights', 'read_set', 'reuse_artifacts']
 
 # %% ../nbs/52_artifacts.ipynb #52a00003
 import json
+import math
 import os
 import time
 import warnings
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 
+import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
@@ -134,6 +136,26 @@ def seconds_before(folder:Path)->dict[str, float]:
     "What earlier attempts at a run have spent on each phase"
     try: return {phase: float(s) for phase, s in json.loads((folder/'seconds.json').read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError): return {}
+
+# %% ../nbs/52_artifacts.ipynb #8046f26f
+def keep_losses(
+    file:Path, # .csv, of the folder of a run
+    phase:str,
+)->Callable: # a hook
+    "A hook that adds to a file, every so often, the phase, the step and the loss, where there is one"
+    def hook(step, steps, state):
+        loss = state.get('loss')
+        if loss is None or (step % math.ceil(steps/200) and step < steps): return
+        with suppress(OSError), open(file, 'a') as f: f.write(f'{phase},{step},{float(loss.mean()):.6g}\n')
+    return hook
+
+def read_losses(
+    file:str|Path, # as `keep_losses` wrote it
+)->pd.DataFrame: # phase, step, loss
+    "The losses of a run; none if there is no such file. A line that was torn is left out"
+    if not Path(file).exists(): return pd.DataFrame(columns=['phase', 'step', 'loss'])
+    losses = pd.read_csv(file, names=['phase', 'step', 'loss'], on_bad_lines='skip')
+    return losses.dropna().drop_duplicates(['phase', 'step'], keep='last').reset_index(drop=True)
 
 # %% ../nbs/52_artifacts.ipynb #12d4804f
 _NEEDED = { # file of a run -> the parts of the configuration that it depends on

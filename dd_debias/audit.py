@@ -9,7 +9,6 @@ __all__ = ['NOT_FOLLOWED', 'class_names', 'audit_table', 'image_table', 'summari
            'property_table', 'audit_page', 'audit']
 
 # %% ../nbs/26_audit.ipynb #13832508
-import base64
 import html
 import inspect
 import io
@@ -17,9 +16,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 import pandas as pd
 import torch
@@ -27,10 +24,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-import dd_debias
 from .dataset import BiasedDataset, check_images, class_counts
 from .files import atomic_write
 from .kde import as_tensor, weigh_kde
+from .pages import data_url, image_tag, render
 from .pixels import to_uint8
 from .plots import GREY, RED, figure_to_png, subplots
 from .properties import class_properties, file_properties, image_properties, property_sentences
@@ -245,7 +242,7 @@ def _sheet_url(images, across): # (n,C,H,H) -> a data URL: one WebP picture, `ac
     picture = tiles.view(down, across, 3, edge, edge).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
     file = io.BytesIO()
     Image.fromarray(picture.numpy()).save(file, 'webp', quality=85)
-    return f'data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}'
+    return data_url(file.getvalue(), 'webp')
 
 def _image_list(data, w, most=1500, across=40): # what the script of the page reads, as JSON
     labels = data.labels.cpu()
@@ -258,10 +255,6 @@ def _image_list(data, w, most=1500, across=40): # what the script of the page re
             rows.append([c, place, str(row.path), round(row.weight, 4), row.rank, conflicting])
     listed = dict(names=class_names(data), across=across, sheets=sheets, rows=rows)
     return json.dumps(listed).replace('<', '\\u003c') # a name cannot end the script
-
-def _img(fig, alt): # HTML
-    data = base64.b64encode(figure_to_png(fig)).decode()
-    return f'<img alt="{alt}" src="data:image/png;base64,{data}">'
 
 # %% ../nbs/26_audit.ipynb #2b6d42b6
 def property_table(
@@ -289,19 +282,17 @@ def audit_page(
     w = _checked_weights(data, weights)
     table = audit_table(data, w)
     if measured is None: measured = property_table(data, w)
-    page = Template((files(dd_debias)/'audit.html').read_text(encoding='utf-8')).substitute(
-        title=html.escape(title),
+    page = render('audit', title=html.escape(title),
         data=html.escape(repr(data)),
         notes=html.escape(notes),
         verdict=_verdict_html(verdict, measured),
         summary=html.escape(summarize(table)),
         properties=_properties_html(measured, class_names(data)),
         table=_table_html(table),
-        histogram=_img(weight_histogram(data, w), 'Histogram of the weights'),
-        extremes=_img(extremes(data, w), 'The heaviest images of each class above its lightest'),
+        histogram=image_tag(figure_to_png(weight_histogram(data, w)), 'Histogram of the weights'),
+        extremes=image_tag(figure_to_png(extremes(data, w)), 'The heaviest images of each class above its lightest'),
         caption='' if data.bias is None else 'Red frame: bias-conflicting.',
-        images=_image_list(data, w),
-        version=dd_debias.__version__)
+        images=_image_list(data, w))
     with atomic_write(path) as f: f.write_text(page, encoding='utf-8')
     return Path(path)
 

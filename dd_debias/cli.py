@@ -31,9 +31,13 @@ from .distilled import export, load
 from .evaluate import evaluate
 from .paper import METHODS, SETS, cell_command, cells, sweep_cells
 from .recipes import apply_recipe
-from .small_set import make_small_set
+from .records import run_config, run_name
+from .report import report
 from .run import error_sentence, run
 from .runtime import accepted_kwargs, check_device, end_with_parent, progress_bar
+from .small_set import make_small_set
+from .watch import tensorboard_log, trackio_log
+from .watch import watch as watch_hook
 
 __all__ = ['main']
 
@@ -159,6 +163,9 @@ def _run(
     threads:Threads=None,
     out:Out='results',
     baseline:_help(bool, 'where the bias is unknown, distil also without weights, to compare')=True,
+    watch:_help(Literal['tensorboard', 'trackio']|None, 'log losses and images while it works')=None,
+    accuracy_every:_help(int, 'with --watch: steps between two evaluations of the set as it is then; 0: none',
+                         validator=Number(gte=0), converter=_whole)=0,
     **options:Any,
 )->None:
     """Make a biased set, weigh it, distil it, evaluate the result.
@@ -169,14 +176,18 @@ def _run(
     parts = _named(recipe, dict(data=set, weigh=weigh, distill=distill, train=train), optional=('weigh', 'distill'))
     parts = _given(parts | dict(evaluate=partial(evaluate)), options)
     evaluator = partial(parts['evaluate'], train=parts['train'])
-    functions_of_run = (parts['data'], parts.get('distill'), parts.get('weigh'), evaluator)
-    how = dict(seed=seed, device=device, out=out, show_progress=True)
-    record = run(*functions_of_run, **how)
+    if accuracy_every and not watch: raise ValueError('accuracy_every: it is logged; add --watch tensorboard')
+
+    def one(weigh):
+        of_run = (parts['data'], parts.get('distill'), weigh, evaluator)
+        hook = _watch_run(watch, run_name(run_config(*of_run, seed)), out, accuracy_every, evaluator) if watch else None
+        return run(*of_run, seed=seed, device=device, out=out, show_progress=True, on_step=hook)
+
+    record = one(parts.get('weigh'))
     sets = {'': record}
     unknown = 'conflicting' not in record['accuracy']
     if unknown and baseline and record['distill'] and record['weigh']:
-        plain = run(parts['data'], parts['distill'], None, evaluator, **how)
-        sets = {'with weights': record, 'without': plain}
+        sets = {'with weights': record, 'without': one(None)}
     _print_accuracy(sets)
     if unknown:
         of_a_folder = 'held_out' in record['data'] and not record['data'].get('test')
@@ -184,6 +195,11 @@ def _run(
     if record['conflict_share'] is not None:
         print(f"{100*record['conflict_share']:.0f}% of the weight is on bias-conflicting images")
     for r in sets.values(): print(f"{sum(r['seconds'].values()):.0f} s; see {Path(out)/r['name']}")
+
+def _watch_run(tracker:str, name:str, out:str, accuracy_every:int, evaluator:Callable)->Callable: # a hook
+    log = tensorboard_log(Path(out)/'tensorboard'/name) if tracker == 'tensorboard' else trackio_log(name)
+    one_network = partial(evaluator, networks=1)
+    return watch_hook(log, evaluate=one_network, accuracy_every=accuracy_every)
 
 UNKNOWN = ('The bias of this set is unknown. Rare images are the tenth of the test images of each class that is rarest in '
            'the features of an encoder; weights that take effect raise the accuracy on them.')
@@ -363,8 +379,16 @@ def _export(
     "Write a synthetic set as PNG files and as tensors"
     print(export(load(file), folder))
 
+def _report(
+    folder:_help(str, 'that runs were written to')='results',
+    *,
+    out:_help(str|None, 'folder for the pages; report/ in the other one unless given')=None,
+)->None:
+    "Write a page for each run, and one on which all of them can be sorted and laid side by side"
+    print(f'The overview is {report(folder, out)}')
+
 COMMANDS:dict[str, Callable] = dict(
-    demo=_demo, audit=_audit, distill=_distill, run=_run, sweep=_sweep, export=_export)
+    demo=_demo, audit=_audit, distill=_distill, run=_run, sweep=_sweep, report=_report, export=_export)
 
 def _app(tokens:list[str])->App:
     width = min(120, max(80, get_terminal_size((100, 24)).columns))

@@ -71,7 +71,7 @@ def before_and_after(
     "Two synthetic sets side by side, above the accuracies of everything in `scores`"
     fig, axes = subplots(2, 2, figsize=(9, 7.4), height_ratios=[4.2, 2.2])
     for ax, title, syn in zip(axes[0], ('without weights', 'with weights'), (before, after), strict=True):
-        ax.imshow(syn.image_grid(syn.ipc).axes[0].images[0].get_array(), interpolation='nearest')
+        ax.imshow(syn.sheet(syn.ipc), interpolation='nearest')
         ax.set_title(f'{title}: {syn!r}', fontsize=9)
         ax.axis('off')
     grid = axes[1, 0].get_gridspec()

@@ -27,7 +27,7 @@ from torch import Tensor
 from .augment import operations
 from .files import load_tensors, save_tensors, to_plain
 from .pixels import standardize, to_uint8, unstandardize
-from .plots import figure_to_png, show_images
+from .plots import figure_to_png, join_images, show_images
 from .runtime import derive_seed, double, seeded
 from .sampling import check_ipc, draw_by_weight
 
@@ -139,12 +139,18 @@ class Distilled:
         cut = f', each cut in {self.factor}x{self.factor} to train on' if self.factor > 1 else ''
         return f'{len(self)} synthetic images of {size}, {self.ipc} per class{cut}'
 
+    def rows(self, most:int=10)->Tensor: # (rows*classes,C,H,W) uint8
+        "At most so many images of each class, row by row: in a grid, a column is a class"
+        by_class = to_uint8(self.images).unflatten(0, (-1, self.ipc)) # (classes,ipc,C,H,W)
+        return by_class[:, :most].transpose(0, 1).flatten(0, 1)
+
     def image_grid(self, rows:int=10)->Figure:
         "A column for each class, at most `rows` images of each"
-        classes = len(self)//self.ipc
-        by_class = to_uint8(self.images).unflatten(0, (classes, self.ipc)) # (classes,ipc,C,H,W)
-        row_by_row = by_class[:, :rows].transpose(0, 1).flatten(0, 1)
-        return show_images(row_by_row, ncols=classes, title=repr(self))
+        return show_images(self.rows(rows), ncols=len(self)//self.ipc, title=repr(self))
+
+    def sheet(self, rows:int=10)->np.ndarray: # (h,w,3) uint8
+        "The pixels of `image_grid`"
+        return join_images(self.rows(rows), ncols=len(self)//self.ipc)
 
     def _repr_png_(self)->bytes: return figure_to_png(self.image_grid())
 

@@ -87,7 +87,7 @@ def distill_dm(
     surrogate:Callable|None=None, # a trainer: embed with a network that it trains, not a fresh one at each step
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     resume_from:dict|None=None, # state to go on from, see `Checkpoint`
-    on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, loss)) after each step
+    on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, loss, distilled)) each step
 )->Distilled:
     """Distribution matching (Zhao and Bilen, 2021a) with weights (paper, equation 2).
     Raises FloatingPointError when the images are no longer finite"""
@@ -121,6 +121,10 @@ def distill_dm(
     syn = resume_from['images'].to(images.device).clone().requires_grad_() # (S*ipc,c,H,W)
     velocity = resume_from['velocity'].to(images.device).clone()
 
+    def distilled(): # the set as it is
+        y_syn = class_ids.repeat_interleave(ipc).to(images.device)
+        return Distilled(unstandardize(syn.detach(), stats), y_syn, *stats, augment, config, factor=factor)
+
     for step in range(resume_from['step'], steps):
         with seeded(derive_seed(seed, 'dm', step)):
             psi:Any = trained # a network with `embed`
@@ -138,8 +142,7 @@ def distill_dm(
         rate = lr*(1+math.cos(math.pi*step/steps))/2 if anneal else lr
         momentum_step(syn, velocity, gradient, lr=rate, momentum=momentum)
         if step % 20 == 19 or step+1 == steps: check_finite(syn, step+1, lr=lr) # not at each step: it waits for the GPU
-        if on_step: on_step(step+1, steps, dict(images=syn.detach(), velocity=velocity, loss=loss.detach()))
-
-    y_syn = class_ids.repeat_interleave(ipc).to(images.device)
-    mean, std = stats
-    return Distilled(unstandardize(syn.detach(), stats), y_syn, mean, std, augment, config, factor=factor)
+        if on_step:
+            state = dict(images=syn.detach(), velocity=velocity, loss=loss.detach(), distilled=distilled)
+            on_step(step+1, steps, state)
+    return distilled()

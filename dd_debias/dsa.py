@@ -133,7 +133,7 @@ def distill_dsa(
     repeat:bool=False, # where a class has fewer images than are initial ones, take them again
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     resume_from:dict|None=None, # state to go on from, see `Checkpoint`
-    on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, net, loss)) after each update
+    on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, net, loss, distilled))
 )->Distilled:
     """Gradient matching with siamese augmentation (Zhao and Bilen, 2021b), with weights.
     Raises FloatingPointError when the images are no longer finite"""
@@ -160,6 +160,9 @@ def distill_dsa(
         with seeded(0): theta = new_net() # its parameters are replaced
         vector_to_parameters(resume_from['net'].to(images.device), theta.parameters())
 
+    def distilled(): # the set as it is
+        return Distilled(unstandardize(syn.detach(), stats), y_syn, *stats, augment, config)
+
     for step in range(resume_from['step'], steps):
         with seeded(derive_seed(seed, 'dsa', step)):
             idx = sampler(batch) # (C,batch)
@@ -178,7 +181,6 @@ def distill_dsa(
         check_finite(syn, step+1, lr=lr, lr_net=lr_net)
         if on_step:
             net_state = parameters_to_vector(theta.parameters()).detach()
-            on_step(step+1, steps, dict(images=syn.detach(), velocity=velocity, loss=loss.detach(), net=net_state))
-
-    mean, std = stats
-    return Distilled(unstandardize(syn.detach(), stats), y_syn, mean, std, augment, config)
+            state = dict(images=syn.detach(), velocity=velocity, net=net_state)
+            on_step(step+1, steps, dict(state, loss=loss.detach(), distilled=distilled))
+    return distilled()

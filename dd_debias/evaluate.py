@@ -1,4 +1,4 @@
-"""Accuracy by group, confidence intervals, conflicting images counted in the set, amplification, other architectures.
+"""Accuracy by group, confidence intervals, conflicting images counted in the set, amplification, the scores of DD-Ranking, other architectures.
 
 Docs: https://dd-debias.github.io/dd-debias/evaluate.html.md"""
 
@@ -6,7 +6,8 @@ Docs: https://dd-debias.github.io/dd-debias/evaluate.html.md"""
 
 # %% auto #0
 __all__ = ['group_accuracy', 'accuracy', 'training_set', 'as_test_set', 'should_stack', 'evaluate', 'confidence_interval',
-           'rare_images', 'train_bias_classifier', 'conflict_rate', 'bias_amplification', 'evaluate_across']
+           'rare_images', 'train_bias_classifier', 'conflict_rate', 'bias_amplification', 'label_robust_score',
+           'evaluate_across']
 
 # %% ../nbs/41_evaluate.ipynb #c8c5a0c4
 import inspect
@@ -238,6 +239,9 @@ def conflict_rate(
     return (shown != labels).float().mean().item()
 
 # %% ../nbs/41_evaluate.ipynb #3a2c397a
+def _check_column(value, scores):
+    if value not in scores: raise ValueError(f"value must be a column of the scores, such as 'all', got {value!r}")
+
 def bias_amplification(
     biased:pd.DataFrame, # `evaluate` of what was distilled from the biased set
     unbiased:pd.DataFrame, # of what was distilled from the same set without the bias
@@ -247,10 +251,28 @@ def bias_amplification(
     value:str='all', # a column
 )->pd.Series: # in points: gap, whole_gap, amplification
     "How many points the bias costs after distilling and before it, and the difference (paper, section 3)"
-    if value not in biased: raise ValueError(f"value must be a column of the scores, such as 'all', got {value!r}")
+    _check_column(value, biased)
     gap = unbiased[value].mean()-biased[value].mean()
     whole_gap = whole_unbiased[value].mean()-whole_biased[value].mean()
     return pd.Series(dict(gap=gap, whole_gap=whole_gap, amplification=gap-whole_gap))
+
+# %% ../nbs/41_evaluate.ipynb #d50161e8
+def label_robust_score(
+    synthetic:pd.DataFrame, # `evaluate` of the synthetic set
+    random:pd.DataFrame, # of as many real images, drawn at random, with the same trainer
+    whole:pd.DataFrame, # of the whole training set
+    *,
+    value:str='all', # a column
+    share:float=.5, # of the improvement over random in the score
+)->pd.Series: # improvement_over_random and hard_label_recovery in points, label_robust_score from 0 to 1
+    "The scores of DD-Ranking for a set with hard labels"
+    check_arguments(label_robust_score, locals())
+    _check_column(value, synthetic)
+    improvement = synthetic[value].mean()-random[value].mean()
+    recovery = whole[value].mean()-synthetic[value].mean()
+    alpha = (share*improvement-(1-share)*recovery)/100
+    score = (math.exp(alpha)-math.exp(-1))/(math.e-math.exp(-1))
+    return pd.Series(dict(improvement_over_random=improvement, hard_label_recovery=recovery, label_robust_score=score))
 
 # %% ../nbs/41_evaluate.ipynb #b12ca5d2
 def evaluate_across(

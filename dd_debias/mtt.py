@@ -277,7 +277,7 @@ def distill_mtt(
     cache:str|Path|None=None, # a folder that keeps experts
     resume_from:dict|None=None, # state to go on from, see `Checkpoint`
     on_expert:Callable|None=None, # the experts' on_step
-    on_step:Callable|None=None, # called as on_step(step, steps, dict(images, velocity, lr, lr_velocity, loss))
+    on_step:Callable|None=None, # on_step(step, steps, dict(images, velocity, lr, lr_velocity, loss, distilled))
 )->Distilled: # with the learnt step size
     """Trajectory matching (Cazenavette et al., 2022) with weighted experts.
     Raises FloatingPointError when the images are no longer finite"""
@@ -304,6 +304,9 @@ def distill_mtt(
     loss_fn = functional_loss(model)
     size = min(batch_syn or len(syn), len(syn)) # images in a step of the student
 
+    def distilled(): # the set as it is
+        return Distilled(unstandardize(syn, stats), y_syn, *stats, augment, config, lr=alpha.item())
+
     for step in range(resume_from['step'], steps):
         with seeded(derive_seed(seed, 'mtt', step)):
             path = paths[int(torch.randint(len(paths), ()))]
@@ -319,7 +322,5 @@ def distill_mtt(
         lowest = alpha/2 # with one image per class it would fall below zero
         momentum_step(alpha, state['lr_velocity'], g_alpha, lr=lr_lr, momentum=momentum)
         alpha.copy_(torch.maximum(alpha, lowest))
-        if on_step: on_step(step+1, steps, dict(state, loss=loss))
-
-    mean, std = stats
-    return Distilled(unstandardize(syn, stats), y_syn, mean, std, augment, config, lr=alpha.item())
+        if on_step: on_step(step+1, steps, dict(state, loss=loss, distilled=distilled))
+    return distilled()

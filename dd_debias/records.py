@@ -6,7 +6,7 @@ Docs: https://dd-debias.github.io/dd-debias/records.html.md"""
 
 # %% auto #0
 __all__ = ['FUNCTIONS', 'ARGUMENTS', 'COLUMNS', 'BECAME_PARTIALS', 'run_config', 'run_name', 'append_line', 'read_lines',
-           'upgrade', 'read_json', 'recorded', 'read_records', 'table']
+           'upgrade', 'read_json', 'recorded', 'read_runs', 'records_table', 'read_records', 'table']
 
 # %% ../nbs/51_records.ipynb #2bf4f15f
 import errno
@@ -180,25 +180,40 @@ def recorded(
         if (folder/name).exists(): return folder/name
     raise FileNotFoundError(f'name: no results called {name!r} come with the package')
 
-def read_records(
+def read_runs(
     *paths:str|Path, # .jsonl files, or folders of them; none: results/
-)->pd.DataFrame: # one row a run; nested entries have dotted names, such as distill.ipc
-    """Recorded runs. Of records of the same run the last one counts.
-    Methods are called such as full, dm, dm+kde, and dm/dfa where DFA trains the networks that are evaluated"""
+)->list[dict]: # with their `identity`
+    "The records of runs. Of records of the same run the last one counts"
     files:list[Path] = []
     for path in map(Path, paths or ['results']):
         files += sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
-    runs = []
+    runs:dict[str, dict] = {} # by identity
     for where, record in [line for file in files for line in read_lines(file)]:
         if not isinstance(record.get('accuracy'), dict): continue # other measurements may lie in the same folder
         try: run = _as_run(record)
         except ValueError: warnings.warn(f'{where} is no record of a run and left out; delete it', stacklevel=2)
-        else: runs.append(run | {part: complete(run[part]) for part in PARTS} | dict(identity=identity(run)))
-    d = pd.json_normalize(runs)
+        else:
+            key = identity(run)
+            runs.pop(key, None) # the place of the last one counts too
+            runs[key] = run | {part: complete(run[part]) for part in PARTS} | dict(identity=key)
+    return list(runs.values())
+
+def records_table(
+    runs:Sequence[dict], # from `read_runs`
+)->pd.DataFrame: # one row a run; nested entries have dotted names, such as distill.ipc
+    """Runs as a table, with the columns dataset and method.
+    Methods are called such as full, dm, dm+kde, and dm/dfa where DFA trains the networks that are evaluated"""
+    d = pd.json_normalize(list(runs))
     if d.empty: return d
     d.insert(0, 'dataset', _names(d, 'data.function'))
     d.insert(1, 'method', _methods(d))
-    return d.drop_duplicates('identity', keep='last')
+    return d
+
+def read_records(
+    *paths:str|Path, # as for `read_runs`
+)->pd.DataFrame: # as from `records_table`
+    "Recorded runs as a table"
+    return records_table(read_runs(*paths))
 
 # %% ../nbs/51_records.ipynb #7960d0f3
 def table(

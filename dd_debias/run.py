@@ -31,6 +31,7 @@ import dd_debias
 from dd_debias.artifacts import (
     begin_run,
     finished_record,
+    keep_losses,
     made_with,
     read_set,
     read_weights,
@@ -205,7 +206,7 @@ def run(
     device:str='cpu', # several, such as 'cuda:0,cuda:1', share the classes of a distiller that takes `shard`
     out:str|Path='results', # gets a folder for the run, and a line in <data>.jsonl
     show_progress:bool=False,
-    on_step:Callable|None=None, # called as on_step(step, steps, state) in every phase; raises to stop the run
+    on_step:Callable|None=None, # called as on_step(step, steps, state | dict(phase, test)); raises to stop the run
 )->dict: # the record
     """Make, weigh, distill, evaluate, record.
     An interrupted run goes on when the same call is made again; a finished one returns its record"""
@@ -216,7 +217,11 @@ def run(
         if show_progress: print(f'done before, see {folder}', file=sys.stderr)
         return read_json(finished)
 
-    def hook(phase): return chain_hooks(progress_bar(phase) if show_progress else None, on_step)
+    def hook(phase):
+        def tell(step, steps, state): on_step(step, steps, state | dict(phase=phase, test=test))
+        shown = progress_bar(phase) if show_progress else None
+        return chain_hooks(shown, keep_losses(folder/'losses.csv', phase), tell if on_step else None)
+
     devices = str(device).split(',')
     with run_lock(folder):
         lines = records_file(out, config)

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 # %% ../nbs/10_runtime.ipynb #a588450e
 @contextmanager

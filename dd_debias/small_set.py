@@ -202,7 +202,7 @@ def real_and_synthetic(train:BiasedDataset, syn:Distilled)->Figure:
     height = 5*rows*syn.ipc/len(syn)+.4 # of as many rows as there are columns for the classes
     fig, axes = subplots(1, 2, figsize=(10, height))
     for ax, name, data in zip(axes, ('real, at random', 'synthetic'), (real, syn), strict=True):
-        ax.imshow(data.image_grid(rows).axes[0].images[0].get_array(), interpolation='nearest')
+        ax.imshow(data.sheet(rows), interpolation='nearest')
         ax.set_title(name)
         ax.axis('off')
     return fig
