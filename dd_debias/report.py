@@ -26,15 +26,14 @@ from .plots import figure_to_png, mean_std, subplots
 from .records import read_json, read_runs, records_table, run_name
 
 # %% ../nbs/58_report.ipynb #38adbd31
-def _standard_first(item): return item[0] != 'functools', item
-
 def run_code(
     record:dict, # of a run, or its configuration
 )->str: # Python
     "The call of `run` that a record came from, with its imports"
     imports:dict[str, set[str]] = {'dd_debias.run': {'run'}}
     parts = [config_code(record[part], imports) for part in ('data', 'distill', 'weigh', 'evaluate')]
-    lines = [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(imports.items(), key=_standard_first)]
+    modules = sorted(imports, key=lambda module: (module != 'functools', module))
+    lines = [f"from {module} import {', '.join(sorted(imports[module]))}" for module in modules]
     arguments = ',\n    '.join([*parts, f"seed={record['seed']}"])
     return '\n'.join([*lines, '', f'run(\n    {arguments})'])
 
