@@ -38,17 +38,17 @@ def demo(
     "Distil coloured digits with and without weights; draw the synthetic sets and how networks trained on them do"
     net = partial(ConvNet, width=32)
     def evaluator(epochs, batch=256):
-        train = partial(train_classifier, net=net, epochs=epochs, batch=batch)
+        train = partial(train_classifier, net=net, epochs=epochs, batch=batch, lr=.03, schedule='cosine')
         return partial(evaluate, train=train, networks=2)
 
-    dm = partial(distill_dm, steps=150, batch=32, net=net)
+    dm = partial(distill_dm, steps=40, batch=32, net=net)
     methods = {
-        'full set': (None, None, evaluator(20, batch=32)),
-        'random': (distill_random, None, evaluator(150)),
-        'random + KDE': (distill_random, weigh_kde, evaluator(150)),
-        'DM': (dm, None, evaluator(150)),
-        'DM + KDE': (dm, weigh_kde, evaluator(150)),
-        'DM + true groups': (dm, weigh_groups, evaluator(150))}
+        'full set': (None, None, evaluator(8, batch=32)),
+        'random': (distill_random, None, evaluator(60)),
+        'random + KDE': (distill_random, weigh_kde, evaluator(60)),
+        'DM': (dm, None, evaluator(60)),
+        'DM + KDE': (dm, weigh_kde, evaluator(60)),
+        'DM + true groups': (dm, weigh_groups, evaluator(60))}
     rows = {}
     sets = {}
     for name, (distill, weigh, how) in methods.items():
