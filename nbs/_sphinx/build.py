@@ -52,13 +52,15 @@ def links(md, folder, cfg):
 
 def notebook_links(path, cfg):
     "A line that offers the notebook of a page: to keep, to run, to change"
+    root = '../'*len(path.parent.parts)
     repo = cfg.git_url.removeprefix('https://github.com/')
     file = f'{cfg.branch}/{cfg.nbs_path.name}/{path.as_posix()}'
-    urls = {
-        'Download the notebook': f'{"../"*len(path.parent.parts)}notebooks/{path.as_posix()}" download="{path.name}',
-        'Open in Colab': f'https://colab.research.google.com/github/{repo}/blob/{file}',
-        'Edit': f'{cfg.git_url}/edit/{file}'}
-    return '<p class="nb-links">'+' '.join(f'<a href="{url}">{text}</a>' for text, url in urls.items())+'</p>'
+    return '\n'.join([
+        '<p class="nb-links">',
+        f'<a href="{root}notebooks/{path.as_posix()}" download="{path.name}">Download the notebook</a>',
+        f'<a href="https://colab.research.google.com/github/{repo}/blob/{file}">Open in Colab</a>',
+        f'<a href="{cfg.git_url}/edit/{file}">Edit</a>',
+        '</p>'])
 
 def only_imports(code): return all(isinstance(s, (ast.Import, ast.ImportFrom)) for s in ast.parse(code).body)
 
