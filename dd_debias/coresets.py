@@ -77,22 +77,6 @@ def k_center_greedy(
     return torch.stack(chosen)
 
 # %% ../nbs/31_coresets.ipynb #25fbbd9e
-def _embedder(
-    images:Tensor, # (N,C,H,W)
-    stats:tuple[Tensor, Tensor],
-    net:Callable,
-    seed:int,
-)->Callable: # indices (n,) -> features (n,D)
-    "The features of images by their indices, in an untrained network"
-    with seeded(derive_seed(seed, 'features')): psi = build_net(net, images, 2, needs=['embed'])
-    def features(pixels): return psi.embed(standardize(pixels, stats))
-    def embed(idx):
-        z = map_chunks(features, images[idx])
-        if not z.isfinite().all(): raise ValueError('net: its embeddings hold NaN or infinite values; choose another')
-        return z
-
-    return embed
-
 def distill_herding(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
     labels:Tensor, # (N,) 0..C-1
@@ -118,6 +102,22 @@ def distill_herding(
     idx = torch.cat(chosen) # (C*ipc,)
     mean, std = stats
     return Distilled(to_float(images[idx]), labels[idx], mean, std, augment, config)
+
+def _embedder(
+    images:Tensor, # (N,C,H,W)
+    stats:tuple[Tensor, Tensor],
+    net:Callable,
+    seed:int,
+)->Callable: # indices (n,) -> features (n,D)
+    "The features of images by their indices, in an untrained network"
+    with seeded(derive_seed(seed, 'features')): psi = build_net(net, images, 2, needs=['embed'])
+    def features(pixels): return psi.embed(standardize(pixels, stats))
+    def embed(idx):
+        z = map_chunks(features, images[idx])
+        if not z.isfinite().all(): raise ValueError('net: its embeddings hold NaN or infinite values; choose another')
+        return z
+
+    return embed
 
 # %% ../nbs/31_coresets.ipynb #31a00005
 def distill_kcenter(

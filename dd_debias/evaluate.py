@@ -44,16 +44,6 @@ def group_accuracy(
     total = sum_by_group(double(torch.ones_like(right)))
     return 100*correct/total
 
-def _check_classes(
-    test:BiasedDataset,
-    classes:int, # of the training set
-)->None:
-    if not len(test): raise ValueError('test must hold images, got none')
-    last = int(test.labels.max())
-    if last >= classes:
-        raise ValueError(f'test: its labels go up to {last}, and the classes of the training set are 0 to {classes-1}; '
-                         'number the classes of both alike, and drop the others')
-
 def accuracy(
     model:nn.Module, # images as stored -> (N,classes)
     test:BiasedDataset,
@@ -84,6 +74,16 @@ def accuracy(
         row['rare'] = percent(rare)
     for c in test.labels.unique().tolist(): row[f'class_{c}'] = percent(test.labels == c)
     return row
+
+def _check_classes(
+    test:BiasedDataset,
+    classes:int, # of the training set
+)->None:
+    if not len(test): raise ValueError('test must hold images, got none')
+    last = int(test.labels.max())
+    if last >= classes:
+        raise ValueError(f'test: its labels go up to {last}, and the classes of the training set are 0 to {classes-1}; '
+                         'number the classes of both alike, and drop the others')
 
 # %% ../nbs/41_evaluate.ipynb #41a00001
 def training_set(

@@ -25,33 +25,6 @@ from .dm import distill_dm
 from .files import Checkpoint
 from .runtime import accepted_kwargs, check_device, end_with_parent
 
-# %% ../nbs/35_parallel.ipynb #bb97cd2a
-def _to_device(data:Sequence[Tensor|None], device:str)->list[Tensor|None]:
-    return [t if t is None else t.to(device) for t in data]
-
-def _distill_shard(
-    distill:Callable, # with ipc and seed
-    data:Sequence[Tensor|None], # images, labels, weights
-    device:str,
-    shard:tuple[int, int],
-    threads:int|None, # of PyTorch; None: as many as it takes by itself
-    checkpoint:Checkpoint|None, # of this shard
-)->Distilled: # on the CPU
-    "What one process does"
-    if threads: torch.set_num_threads(threads)
-    offered:dict[str, Any] = dict(shard=shard)
-    if checkpoint is not None: offered |= dict(on_step=checkpoint, resume_from=checkpoint.state())
-    taken = accepted_kwargs(distill, *offered)
-    return distill(*_to_device(data, device), **{name: offered[name] for name in taken}).to('cpu')
-
-def _run_all(executor:Executor, calls:list[tuple])->list[Distilled]:
-    "The results of `_distill_shard` for several tuples of arguments, at the same time"
-    running = [executor.submit(_distill_shard, *arguments) for arguments in calls]
-    try: return [r.result() for r in running]
-    except BrokenProcessPool as e:
-        raise ValueError('distill: a process died; what it calls must come from a module that it can import, '
-                         'not from a notebook or a prompt') from e
-
 # %% ../nbs/35_parallel.ipynb #35a00007
 def distill_shared(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
@@ -95,3 +68,30 @@ def distill_shared(
     labels_syn = torch.cat([shard.labels for shard in shards])
     order = labels_syn.argsort(stable=True)
     return replace(shards[0], images=images_syn[order], labels=labels_syn[order]).to(images.device)
+
+# %% ../nbs/35_parallel.ipynb #bb97cd2a
+def _to_device(data:Sequence[Tensor|None], device:str)->list[Tensor|None]:
+    return [t if t is None else t.to(device) for t in data]
+
+def _distill_shard(
+    distill:Callable, # with ipc and seed
+    data:Sequence[Tensor|None], # images, labels, weights
+    device:str,
+    shard:tuple[int, int],
+    threads:int|None, # of PyTorch; None: as many as it takes by itself
+    checkpoint:Checkpoint|None, # of this shard
+)->Distilled: # on the CPU
+    "What one process does"
+    if threads: torch.set_num_threads(threads)
+    offered:dict[str, Any] = dict(shard=shard)
+    if checkpoint is not None: offered |= dict(on_step=checkpoint, resume_from=checkpoint.state())
+    taken = accepted_kwargs(distill, *offered)
+    return distill(*_to_device(data, device), **{name: offered[name] for name in taken}).to('cpu')
+
+def _run_all(executor:Executor, calls:list[tuple])->list[Distilled]:
+    "The results of `_distill_shard` for several tuples of arguments, at the same time"
+    running = [executor.submit(_distill_shard, *arguments) for arguments in calls]
+    try: return [r.result() for r in running]
+    except BrokenProcessPool as e:
+        raise ValueError('distill: a process died; what it calls must come from a module that it can import, '
+                         'not from a notebook or a prompt') from e

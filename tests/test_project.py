@@ -2,6 +2,7 @@
 import builtins
 import dis
 import importlib
+import inspect
 import pkgutil
 import re
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from nbdev.config import get_config
+from nbdev.config import get_config, nbpath2html
 
 import dd_debias
 
@@ -78,5 +79,31 @@ def test_site_builds(project):
             target = (path.parent/page).resolve() if page else path
             assert target.exists(), (path, link)
             if anchor: assert anchor in ids[target], (path, link)
+        for file in re.findall(r'<(?:script|link|img)\b[^>]*\b(?:src|href)="([^"?#]+)', html):
+            assert file.startswith('data:') or (path.parent/unquote(file)).exists(), (path, file)
     external = re.compile(r'(url\(|@import)\s*["\']?(https?:)?//')
     for css in site.rglob('*.css'): assert not external.search(css.read_text(encoding='utf-8')), css
+    check_notebooks_are_offered(pages, site, project/'nbs')
+    check_all_names_are_listed(pages[site/'api.html'], site)
+
+def check_notebooks_are_offered(pages, site, nbs):
+    for path in nbs.rglob('*.ipynb'):
+        name = path.relative_to(nbs)
+        html = pages[site/nbpath2html(name).with_suffix('.html')]
+        assert f'notebooks/{name.as_posix()}" download' in html
+        assert f'colab.research.google.com/github/dd-debias/dd-debias/blob/main/nbs/{name.as_posix()}"' in html
+        assert f'/edit/main/nbs/{name.as_posix()}"' in html
+        assert (site/'notebooks'/name).read_bytes() == path.read_bytes()
+
+def check_all_names_are_listed(html, site):
+    "with the arguments of each function"
+    listed = re.findall(r'<dt><span>(\w+)</span><a href="[^"]+">(\w+)</a>(.*)</dt>', html)
+    names = set()
+    for m in pkgutil.iter_modules(dd_debias.__path__):
+        if not (site/f'{m.name}.html').exists(): continue
+        names |= {(m.name, name) for name in importlib.import_module(f'dd_debias.{m.name}').__all__}
+    assert {(module, name) for module, name, _ in listed} == names
+    for module, name, rest in listed:
+        value = getattr(importlib.import_module(f'dd_debias.{module}'), name)
+        if not inspect.isfunction(value): continue
+        for argument in inspect.signature(value).parameters: assert re.search(rf'\b{argument}\b', rest), (name, rest)

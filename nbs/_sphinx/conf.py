@@ -1,5 +1,6 @@
 "Sphinx settings of the site that build.py renders."
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from nbdev.config import get_config
@@ -17,21 +18,12 @@ myst_heading_anchors = 4
 myst_heading_slug_func = 'build.slug'
 suppress_warnings = ['myst.header'] # a symbol's heading is always of level 3
 html_theme = 'furo'
-html_static_path = ['_static']
+html_use_index = False # build.py makes a page of all names
+mathjax = Path(find_spec('sphinx-mathjax-offline').origin).parent/'static/mathjax/tex-svg.js'
+html_static_path = ['_static', str(mathjax)] # one file, which draws formulas without fonts and without a network
+mathjax_path = mathjax.name
+mathjax3_config = dict(options=dict(enableMenu=False))
 html_css_files = ['nb.css']
 html_search_scorer = str(Path(__file__).with_name('scorer.js'))
 html_copy_source = False
 html_show_copyright = False
-html_math_renderer = 'mathml'
-
-def setup(app):
-    "Formulas as MathML, which browsers draw by themselves: the site needs no network"
-    from docutils import nodes
-    from latex2mathml.converter import convert
-    def inline(self, node):
-        self.body.append(convert(node.astext()))
-        raise nodes.SkipNode
-    def block(self, node):
-        self.body.append(f'<div class="nb-math">{convert(node.astext(), display="block")}</div>')
-        raise nodes.SkipNode
-    app.add_html_math_renderer('mathml', inline_renderers=(inline, None), block_renderers=(block, None))
