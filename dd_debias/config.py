@@ -23,8 +23,8 @@ from .arguments import check_arguments
 
 # %% ../nbs/14_config.ipynb #941b845f
 CALL_TIME = frozenset({ # given at the call, by a run or by another function; recorded only where a partial fixes them
-    'split', 'seeds', 'weights', 'bias', 'stats', 'shard', 'resume_from', 'rare', 'on_step', 'on_epoch', 'on_expert',
-    'on_skip'})
+    'split', 'seeds', 'weights', 'bias', 'stats', 'soft_labels', 'shard', 'resume_from', 'rare', 'on_step', 'on_epoch',
+    'on_expert', 'on_skip'})
 EXECUTION = frozenset({ # where and how fast our own functions work, which does not change what they give
     'root', 'cache', 'device', 'devices', 'executor', 'stacked', 'stack_size', 'bf16'})
 

@@ -6,7 +6,7 @@ Docs: https://dd-debias.github.io/dd-debias/distilled.html.md"""
 
 # %% auto #0
 __all__ = ['Distilled', 'unpack_canvas', 'pack_canvas', 'init_images', 'at_rest', 'momentum_step', 'check_finite', 'save', 'load',
-           'export', 'load_pt', 'check_distiller']
+           'export', 'load_pt', 'save_pt', 'check_distiller']
 
 # %% ../nbs/30_distilled.ipynb #2051926e
 import math
@@ -14,7 +14,7 @@ import pickle
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .augment import operations
-from .files import load_tensors, save_tensors, to_plain
+from .files import atomic_write, load_tensors, save_tensors, to_plain
 from .pixels import standardize, to_uint8, unstandardize
 from .plots import figure_to_png, join_images, show_images
 from .runtime import derive_seed, double, seeded
@@ -68,6 +68,14 @@ def _equal_classes(labels:Any, n:int)->Tensor: # (N,) int64
         raise ValueError(f'labels: each class must have the same number of images, got {counts}; drop some')
     return labels
 
+def _probabilities(soft:Any, n:int, labels:Tensor)->Tensor: # (n,classes) float32
+    "Raises ValueError unless each row is a distribution over the classes"
+    classes = int(labels.max())+1
+    soft = _finite('soft_labels', soft, 2, f'({n},{classes})')
+    fits = soft.shape == (n, classes) and (soft >= 0).all() and torch.allclose(soft.sum(1), torch.ones_like(soft[:, 0]))
+    if not fits: raise ValueError(f'soft_labels must be {n} rows of {classes} probabilities, got {tuple(soft.shape)}')
+    return soft
+
 def _check_names(classes:Any, n:int)->tuple[str, ...]:
     "The names of the classes. Raises ValueError unless there are none, or one for each of `n` at least"
     are_names = isinstance(classes, (tuple, list)) and all(isinstance(name, str) for name in classes)
@@ -89,6 +97,7 @@ class Distilled:
     lr:float|None=None # the learning rate to train with, where the distiller learnt one
     factor:int=1 # each image is a canvas of factor x factor small ones, which training sees enlarged
     classes:tuple[str, ...]=() # names of the classes, by label; (): unknown
+    soft_labels:Tensor|None=None # (N*factor*factor,classes) probabilities to train with, for those that take them
 
     def __post_init__(self):
         images = _finite('images', self.images, 4, '(N,C,H,W)')
@@ -109,18 +118,21 @@ class Distilled:
         is_rate = type(lr) in (int, float) and 0 < lr < math.inf
         if not is_rate and lr is not None: raise ValueError(f'lr must be a positive number or None, got {lr!r}')
         classes = _check_names(self.classes, int(labels.max())+1)
+        soft = None if self.soft_labels is None else _probabilities(self.soft_labels, n*factor**2, labels)
         if (labels.diff() < 0).any():
             order = labels.argsort(stable=True) # (N,)
             images, labels = images[order], labels[order]
+            if soft is not None: soft = soft.unflatten(0, (n, factor**2))[order].flatten(0, 1)
         checked = dict(images=images, labels=labels, **stats, config=to_plain(self.config), lr=lr, factor=factor,
-                       classes=classes)
+                       classes=classes, soft_labels=soft)
         for name, value in checked.items(): object.__setattr__(self, name, value) # a frozen record is set this way
 
     @property
     def training(self)->dict[str, Any]:
         "Keyword arguments for a trainer"
         options = dict(stats=(self.mean, self.std), augment=self.augment)
-        return options if self.lr is None else options | dict(lr=self.lr)
+        learnt = dict(lr=self.lr, soft_labels=self.soft_labels)
+        return options | {name: value for name, value in learnt.items() if value is not None}
 
     @property
     def xy(self)->tuple[Tensor, Tensor]:
@@ -132,7 +144,9 @@ class Distilled:
     def __len__(self)->int: return len(self.labels)
     def to(self, device:str|torch.device)->'Distilled':
         "The same set on another device"
-        return replace(self, **{k: getattr(self, k).to(device) for k in ('images', 'labels', 'mean', 'std')})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved:dict[str, Any] = {name: t.to(device) for name, t in values.items() if isinstance(t, Tensor)}
+        return replace(self, **moved)
 
     def __repr__(self)->str:
         size = 'x'.join(map(str, self.images.shape[1:]))
@@ -245,6 +259,7 @@ def save(
 )->None:
     "Save a synthetic set"
     tensors = dict(images=syn.images, labels=syn.labels, mean=syn.mean, std=syn.std)
+    if syn.soft_labels is not None: tensors['soft_labels'] = syn.soft_labels
     save_tensors(path, tensors, dict(
         augment=syn.augment, config=syn.config, lr=syn.lr, factor=syn.factor, classes=syn.classes))
 
@@ -253,7 +268,7 @@ def load(
 )->Distilled:
     "A synthetic set that `save` wrote. Raises FileNotFoundError or, for another or a damaged file, ValueError"
     tensors, meta = load_tensors(path)
-    if set(tensors) != {'images', 'labels', 'mean', 'std'}:
+    if set(tensors)-{'soft_labels'} != {'images', 'labels', 'mean', 'std'}:
         raise ValueError(f'{path} holds {", ".join(sorted(tensors))}, not a synthetic set; make it again')
     if 'parts' in meta: meta['factor'] = meta.pop('parts') # as version 0.1 called it
     known = ('augment', 'config', 'lr', 'factor', 'classes')
@@ -283,6 +298,7 @@ def export(
         raise ValueError(f'syn: PNG files hold at most 4 channels, got {syn.images.shape[1]}; use save(syn, path)')
     images, labels = syn.xy
     tensors = dict(images=standardize(images, (syn.mean, syn.std)), labels=labels)
+    if syn.soft_labels is not None: tensors['soft_labels'] = syn.soft_labels
     meta = dict(mean=syn.mean, std=syn.std, augment=syn.augment, config=syn.config, lr=syn.lr, classes=syn.classes)
     save_tensors(tensor_file, tensors, meta)
     per_class = syn.ipc*syn.factor**2
@@ -331,6 +347,21 @@ def _read_pt(path):
     except pickle.UnpicklingError as e:
         raise ValueError(f'{path} holds more than tensors and numbers, and could run code; it was not read') from e
     except (RuntimeError, EOFError) as e: raise ValueError(f'{path} is no file that torch.save wrote: {e}') from e
+
+# %% ../nbs/30_distilled.ipynb #9bab6d88
+def save_pt(
+    syn:Distilled,
+    path:str|Path, # res_*.pt as of DC, DSA and DM; with `labels` images_*.pt as of MTT
+    labels:str|Path|None=None, # labels_*.pt, for MTT
+)->None:
+    "Save a set as the original authors' code does: standardised images as training sees them, with hard labels"
+    images, numbers = syn.xy
+    images = standardize(images, (syn.mean, syn.std)).cpu()
+    numbers = numbers.cpu()
+    whole = dict(data=[[images, numbers]]) if labels is None else images
+    for file, saved in {path: whole, labels: numbers}.items():
+        if file is None: continue
+        with atomic_write(file) as unfinished: torch.save(saved, unfinished)
 
 # %% ../nbs/30_distilled.ipynb #b31848d7
 def check_distiller(

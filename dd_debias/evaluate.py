@@ -1,4 +1,4 @@
-"""Accuracy by group, confidence intervals, conflicting images counted in the set, amplification, the scores of DD-Ranking, other architectures.
+"""Accuracy by group, confidence intervals, conflicting images counted in the set, amplification, the scores of DD-Ranking, soft labels, other architectures.
 
 Docs: https://dd-debias.github.io/dd-debias/evaluate.html.md"""
 
@@ -7,12 +7,13 @@ Docs: https://dd-debias.github.io/dd-debias/evaluate.html.md"""
 # %% auto #0
 __all__ = ['group_accuracy', 'accuracy', 'training_set', 'as_test_set', 'should_stack', 'evaluate', 'confidence_interval',
            'rare_images', 'train_bias_classifier', 'conflict_rate', 'bias_amplification', 'label_robust_score',
-           'evaluate_across']
+           'soften', 'evaluate_across']
 
 # %% ../nbs/41_evaluate.ipynb #c8c5a0c4
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -273,6 +274,18 @@ def label_robust_score(
     alpha = (share*improvement-(1-share)*recovery)/100
     score = (math.exp(alpha)-math.exp(-1))/(math.e-math.exp(-1))
     return pd.Series(dict(improvement_over_random=improvement, hard_label_recovery=recovery, label_robust_score=score))
+
+# %% ../nbs/41_evaluate.ipynb #a0ff6508
+def soften(
+    syn:Distilled,
+    teacher:nn.Module, # images as stored -> (N,classes)
+    *,
+    temperature:float=1., # of the softmax
+)->Distilled:
+    "The set with the probabilities of a teacher as `soft_labels`, which `train_classifier` then learns"
+    check_arguments(soften, locals())
+    logits = map_chunks(teacher, syn.xy[0]) # (N*factor*factor,classes)
+    return replace(syn, soft_labels=(logits/temperature).softmax(1))
 
 # %% ../nbs/41_evaluate.ipynb #b12ca5d2
 def evaluate_across(

@@ -157,6 +157,7 @@ def train_classifier(
     sampling:str='weighted', # 'weighted': each image once an epoch, weighted loss. 'importance': images drawn by weight
     augment:str='color_crop_cutout_scale_rotate', # one of these for each batch, see `batch_augment`; '' for none
     stats:tuple[Tensor, Tensor]|None=None, # mean (C,), std (C,) to standardise with; None: those of the weighted images
+    soft_labels:Tensor|None=None, # (N,classes) probabilities to learn in place of the labels
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net)) each epoch; net of a stack: a list
 )->nn.Module: # takes images as they are stored; with `seeds`, a list of such networks
@@ -171,11 +172,12 @@ def train_classifier(
     params, forward = stack_models([m.net for m in models]) if len(models) > 1 else _one_model(models[0].net, bf16)
     opt = torch.optim.SGD(params.values(), lr=lr, momentum=momentum, weight_decay=weight_decay)
     loss_weights = w if sampling == 'weighted' else torch.ones_like(w) # (N,)
+    targets = labels if soft_labels is None else soft_labels # (N,) or (N,classes)
 
     def update(x, idx, epoch): # (n,C,H,W), (n,); of a stack (K,n,C,H,W), (K,n)
         for group in opt.param_groups: group['lr'] = lr*learning_rate(epoch, epochs, schedule)
         logits = forward(x).flatten(0, -2) # (K*n,classes)
-        losses = F.cross_entropy(logits, labels[idx].flatten(), reduction='none').view(idx.shape)
+        losses = F.cross_entropy(logits, targets[idx].flatten(0, idx.ndim-1), reduction='none').view(idx.shape)
         means = (loss_weights[idx]*losses).mean(-1) # (); of a stack (K,), whose networks share no parameters
         return optimizer_step(opt, means.sum())
 

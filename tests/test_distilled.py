@@ -15,7 +15,7 @@ from common import any_set, few, left, some_set
 
 from dd_debias.bias import color_digits
 from dd_debias.coresets import distill_random
-from dd_debias.distilled import Distilled, export, load, load_pt, save
+from dd_debias.distilled import Distilled, export, load, load_pt, save, save_pt
 from dd_debias.dm import distill_dm, kernel_distance
 from dd_debias.dsa import distill_dsa
 from dd_debias.files import Checkpoint, atomic_write, load_tensors, save_tensors
@@ -23,6 +23,7 @@ from dd_debias.image_folder import load_images
 from dd_debias.mtt import distill_mtt, expert_trajectories
 from dd_debias.nets import ConvNet
 from dd_debias.pixels import standardize
+from dd_debias.train import train_classifier
 
 DISTILLERS = {
     'dm': partial(distill_dm, steps=2, batch=9),
@@ -196,3 +197,37 @@ def test_a_file_that_could_run_code_is_not_read(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=says): load_pt(name, mean=[0]*3, std=[1]*3)
     assert not (tmp_path/'ran').exists()
     with pytest.raises(FileNotFoundError): load_pt('nowhere.pt', mean=[0]*3, std=[1]*3)
+
+def test_soft_labels_stay_with_their_images(tmp_path):
+    "sorted, moved and saved with them, and refused where they are no probabilities"
+    images, labels = torch.rand(4, 1, 8, 8), torch.tensor([1, 0, 1, 0])
+    soft = torch.tensor([[.1, .9], [.8, .2], [.3, .7], [1., 0.]])
+    stats = dict(mean=torch.zeros(1), std=torch.ones(1))
+    syn = Distilled(images, labels, **stats, soft_labels=soft)
+    assert syn.soft_labels.equal(soft[[1, 3, 0, 2]]) and syn.images.equal(images[[1, 3, 0, 2]])
+    save(syn.to('cpu'), tmp_path/'syn.safetensors')
+    assert load(tmp_path/'syn.safetensors').soft_labels.equal(syn.soft_labels)
+    assert load_tensors(export(syn, tmp_path/'out') and tmp_path/'out/tensors.safetensors')[0].keys() > {'soft_labels'}
+    for wrong in (soft[:3], soft*2, -soft, soft[:, :1]):
+        with pytest.raises(ValueError, match='soft_labels must be'):
+            Distilled(images, labels, **stats, soft_labels=wrong)
+
+def test_soft_labels_of_one_and_zero_are_hard_labels():
+    "and others change what is learnt"
+    train = partial(train_classifier, net=partial(ConvNet, width=8), epochs=3, batch=32)
+    one_hot = torch.nn.functional.one_hot(few.labels).float()
+    given = (None, one_hot, torch.full_like(one_hot, .1))
+    hard, soft, flat = (train(*few.xy, soft_labels=s)(few.images) for s in given)
+    assert torch.allclose(hard, soft, atol=1e-4) and not torch.allclose(hard, flat, atol=1e-2)
+    stacked = train(*few.xy, seeds=(0, 1), soft_labels=one_hot)[0](few.images)
+    assert torch.allclose(stacked, soft, atol=1e-3)
+
+def test_files_for_the_authors_code(tmp_path):
+    "are read without running code, and hold what training sees"
+    syn = distill_random(*few.xy, ipc=2, repeat=True)
+    save_pt(syn, tmp_path/'res.pt')
+    images, labels = torch.load(tmp_path/'res.pt', weights_only=True)['data'][-1]
+    assert images.equal(standardize(syn.images, (syn.mean, syn.std))) and labels.equal(syn.labels)
+    save_pt(syn, tmp_path/'images_best.pt', tmp_path/'labels_best.pt')
+    assert torch.load(tmp_path/'images_best.pt', weights_only=True).equal(images)
+    with pytest.raises(OSError): save_pt(syn, tmp_path/'res.pt'/'below.pt')
