@@ -292,7 +292,7 @@ def _demo(
     threads:Threads=1, # enough for images so small, and does not wait for others where the machine is busy
     out:Out='results/demo',
 )->None:
-    "Distil coloured digits with and without weights, and draw the result: less than a minute, no download"
+    "Distil coloured digits with and without weights, and draw the result: about a minute, no download"
     _use_threads(threads)
     print(demo(seed=seed, device=device, out=out).round(1))
     print(f"\nThe picture is {Path(out)/'demo.png'}")

@@ -58,7 +58,8 @@ def notebook_links(path, cfg):
     return '\n'.join([
         '<p class="nb-links">',
         f'<a href="{root}notebooks/{path.as_posix()}" download="{path.name}">Download the notebook</a>',
-        f'<a href="https://colab.research.google.com/github/{repo}/blob/{file}">Open in Colab</a>',
+        f'<a href="https://colab.research.google.com/github/{repo}/blob/{file}" '
+        f'title="There run first: %pip install git+{cfg.git_url}">Open in Colab</a>',
         f'<a href="{cfg.git_url}/edit/{file}">Edit</a>',
         '</p>'])
 
