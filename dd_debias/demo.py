@@ -1,4 +1,4 @@
-"""Coloured digits, six ways to train on them, and a picture: the whole package in less than a minute.
+"""Coloured digits, six ways to train on them, and a picture: the whole package in about a minute.
 
 Docs: https://dd-debias.github.io/dd-debias/demo.html.md"""
 
