@@ -3,6 +3,8 @@ results/shortcuts.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/shortcuts.py 0      # ten minutes on one core
     DD_DEBIAS_DATA=.data python benchmarks/shortcuts.py 0 mark # only sets with this word in their names
+    DD_DEBIAS_DATA=.data python benchmarks/shortcuts.py weights 0 # which weights find the conflicting images: half an
+                                                                  # hour, into results/planted.jsonl
 
 Sets without: whole test sets and parts of them, whose classes may differ in simple ways by nature. Planted: what goes
 with the class is the colour of the object, its background, a corruption, a coloured border, or a mark in one of nine
@@ -18,9 +20,12 @@ from dd_debias.background import bg_fmnist
 from dd_debias.bias import biased, cmnist, paint_color
 from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.dataset import BiasedDataset
+from dd_debias.groups import weigh_property
+from dd_debias.kde import weigh_kde, weigh_propensity
 from dd_debias.pixels import pad
 from dd_debias.shortcut import find_shortcut
 from dd_debias.sources import cifar10, data_root, fashion_mnist, mnist
+from dd_debias.weights import conflict_share
 
 BORDERS = torch.tensor([
     [200, 30, 30], [30, 30, 200], [30, 160, 30], [230, 160, 0], [130, 0, 190], [0, 180, 180], [250, 110, 180],
@@ -104,7 +109,23 @@ def measure(name, seed):
     numbers = {key: value if isinstance(value, (str, int)) else round(value, 4) for key, value in verdict.items()}
     add('shortcuts.jsonl', cell | numbers | dict(seconds=round(seconds, 1)))
 
+WEIGHERS = dict(kde=weigh_kde, propensity=weigh_propensity, property=weigh_property)
+
+def measure_weights(name, seed): # the share of the weight on conflicting images
+    planted, conflict, make = SETS[name]
+    if not planted: return
+    data = make(seed)
+    for weigher, weigh in WEIGHERS.items():
+        cell = dict(set=name, planted=planted, conflict=conflict, seed=seed, weights=weigher)
+        if is_recorded('planted.jsonl', cell): continue
+        start = time.perf_counter()
+        share = conflict_share(weigh(*data.xy, seed=seed), ~data.aligned)
+        seconds = time.perf_counter()-start
+        add('planted.jsonl', cell | dict(share=round(share, 4), seconds=round(seconds, 1)))
+
 if __name__ == '__main__':
-    seed, *words = sys.argv[1:]
+    task, *words = sys.argv[1:]
+    do = measure
+    if task == 'weights': do, task, words = measure_weights, words[0], words[1:]
     for name in SETS:
-        if all(word in name for word in words): measure(name, int(seed))
+        if all(word in name for word in words): do(name, int(task))
