@@ -119,7 +119,7 @@ def weigh_property(
     best = class_properties(properties, labels).drop_duplicates('class')
     w = torch.ones(len(labels), dtype=torch.float64)
     for row in best[best.difference >= least].to_dict('records'):
-        value = torch.from_numpy(properties[row['property']].to_numpy())
+        value = torch.tensor(properties[row['property']].to_numpy())
         beyond = value <= row['threshold'] if row['side'] == 'below' else value > row['threshold'] # (N,)
         members = labels.cpu() == row['class'] # (N,)
         for group in (beyond, ~beyond):

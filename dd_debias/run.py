@@ -248,8 +248,8 @@ def run(
                                    on_step=hook('distill'), on_expert=hook('experts'))
             maker = made_with(file)['name']
         with clock('evaluate'):
-            watched, *_ = accepted_kwargs(evaluate, 'on_epoch', 'on_step')
-            options = {watched: hook('evaluate')}
+            watched = accepted_kwargs(evaluate, 'on_epoch', 'on_step')[:1]
+            options:dict[str, Any] = {name: hook('evaluate') for name in watched}
             if test.bias is None and accepted_kwargs(evaluate, 'rare'):
                 options['rare'] = rare_images(train, test, seed=seed)
             scores = evaluate(syn, test, seed=seed, **options)

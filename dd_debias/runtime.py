@@ -60,10 +60,10 @@ def torch_defaults()->Iterator[None]:
 def accepted_kwargs(
     f:Callable, # a function, or a partial of one
     *names:str,
-)->set[str]:
-    "Those of `names` that the function takes as keywords"
+)->list[str]:
+    "Those of `names` that the function takes as keywords, in this order"
     parameters = inspect.signature(f).parameters
-    return {name for name in names if name in parameters}
+    return [name for name in names if name in parameters]
 
 # %% ../nbs/10_runtime.ipynb #f9927329
 def oracle_kwargs(
