@@ -20,7 +20,6 @@ from dd_debias.background import bg_fmnist
 from dd_debias.bias import biased, cmnist, paint_color
 from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.dataset import BiasedDataset
-from dd_debias.groups import weigh_property
 from dd_debias.kde import weigh_kde, weigh_propensity
 from dd_debias.pixels import pad
 from dd_debias.shortcut import find_shortcut
@@ -109,7 +108,7 @@ def measure(name, seed):
     numbers = {key: value if isinstance(value, (str, int)) else round(value, 4) for key, value in verdict.items()}
     add('shortcuts.jsonl', cell | numbers | dict(seconds=round(seconds, 1)))
 
-WEIGHERS = dict(kde=weigh_kde, propensity=weigh_propensity, property=weigh_property)
+WEIGHERS = dict(kde=weigh_kde, propensity=weigh_propensity)
 
 def measure_weights(name, seed): # the share of the weight on conflicting images
     planted, conflict, make = SETS[name]

@@ -31,7 +31,7 @@ RANGES = [ # what must hold of a number, in words and as a test, and the argumen
     ('above 0', lambda x: x > 0, 'eps syn_lr temperature variance'),
     ('of at least 0 and below 1', lambda x: 0 <= x < 1, 'decay momentum'),
     ('above 0 and at most 1', lambda x: 0 < x <= 1, 'q'),
-    ('from 0 to 1', lambda x: 0 <= x <= 1, 'brightness least min_strength quantile share swap_from'),
+    ('from 0 to 1', lambda x: 0 <= x <= 1, 'brightness min_strength quantile share swap_from'),
     ('above 0 and below 1', lambda x: 0 < x < 1, 'held_out level'),
     ('from 1 to 5', lambda x: 1 <= x <= 5, 'severity'),
 ]

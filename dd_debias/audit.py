@@ -309,7 +309,7 @@ def _judgement(verdict, measured): # sentences; also whether the weights follow 
 
 NOT_FOLLOWED = ('But the weights do not follow what was measured below: the rarest images of a class have it too. '
                 'Distilled with these weights, the small set will keep it. '
-                'The weights of weigh_property (--weigh property) do follow.')
+                'Try weigh_propensity (--weigh propensity).')
 
 def _properties_html(table, names):
     said = [f'<li>{html.escape(sentence)}</li>' for sentence in property_sentences(table, names)]
