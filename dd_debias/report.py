@@ -10,6 +10,7 @@ __all__ = ['COLUMNS', 'WORDS', 'run_code', 'run_page', 'losses_figure', 'report'
 # %% ../nbs/58_report.ipynb #9427cbea
 import html
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,13 +51,17 @@ def run_page(
                   accuracy=_accuracy_html(record), losses=_losses_html(folder),
                   code=html.escape(run_code(record)), settings=_settings_html(record))
 
-def _name(record): return record.get('name') or run_name(record)
+def _name(record): return Path(record.get('name') or run_name(record)).name # never a path that leads elsewhere
 
 def _sheet(folder, title): # HTML, '' where there is no set
     file = folder/'distilled.safetensors' if folder else None
     if file is None or not file.exists(): return ''
+    try: sheet = load(file).sheet()
+    except (OSError, ValueError) as e:
+        warnings.warn(f'a set is not shown: {e}', stacklevel=2)
+        return ''
     webp = io.BytesIO()
-    Image.fromarray(load(file).sheet()).save(webp, 'webp', lossless=True)
+    Image.fromarray(sheet).save(webp, 'webp', lossless=True)
     return image_tag(webp.getvalue(), f'Synthetic images of {title}', 'webp')
 
 def _made(record): # in what time, on what, by what code
@@ -144,7 +149,7 @@ def _word(column): return ' class="word"' if column in WORDS else ''
 
 def _row(record, values, shown, home): # HTML
     name = html.escape(_name(record))
-    sheet = _sheet(home/_name(record), name)
+    sheet = _sheet(home/_name(record), _name(record))
     hidden = f'<template>{sheet}</template>' if sheet else ''
     box = f'<td><input type="checkbox" aria-label="{name} beside others">{hidden}</td>'
     accuracy = record['accuracy'].get('all', [])

@@ -67,3 +67,15 @@ def test_nothing_to_report(tmp_path):
     with pytest.raises(ValueError, match='folder: .* has no records of runs; give the folder'): report(tmp_path)
     with pytest.raises(FileNotFoundError): report(tmp_path/'missing.jsonl')
     assert not left(tmp_path)
+
+def test_a_damaged_set_costs_one_picture(runs, tmp_path):
+    copy = shutil.copytree(runs, tmp_path/'copy')
+    next(copy.glob('*/distilled.safetensors')).write_bytes(b'damaged')
+    with pytest.warns(UserWarning, match='a set is not shown'): index = report(copy)
+    assert index.read_text().count('<template>') == 1 and len(left(index.parent)) == 3
+
+def test_a_name_that_is_a_path_leads_nowhere(runs, tmp_path):
+    record = json.loads((runs/'color_digits.jsonl').read_text().splitlines()[0]) | dict(name='../../elsewhere')
+    (tmp_path/'one.jsonl').write_text(json.dumps(record))
+    index = report(tmp_path/'one.jsonl', tmp_path/'a'/'b')
+    assert left(tmp_path/'a') == ['elsewhere.html', 'index.html'] and index.parent == tmp_path/'a'/'b'
