@@ -3,8 +3,8 @@ results/shortcuts.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/shortcuts.py 0      # ten minutes on one core
     DD_DEBIAS_DATA=.data python benchmarks/shortcuts.py 0 mark # only sets with this word in their names
-    DD_DEBIAS_DATA=.data python benchmarks/shortcuts.py weights 0 # which weights find the conflicting images: half an
-                                                                  # hour, into results/planted.jsonl
+    DD_DEBIAS_DATA=.data python benchmarks/shortcuts.py weights 0 # which weights find the conflicting images, into
+                                                                  # results/planted.jsonl
 
 Sets without: whole test sets and parts of them, whose classes may differ in simple ways by nature. Planted: what goes
 with the class is the colour of the object, its background, a corruption, a coloured border, or a mark in one of nine
@@ -123,8 +123,7 @@ def measure_weights(name, seed): # the share of the weight on conflicting images
         add('planted.jsonl', cell | dict(share=round(share, 4), seconds=round(seconds, 1)))
 
 if __name__ == '__main__':
-    task, *words = sys.argv[1:]
-    do = measure
-    if task == 'weights': do, task, words = measure_weights, words[0], words[1:]
+    do = measure_weights if sys.argv[1] == 'weights' else measure
+    seed, *words = sys.argv[2:] if do is measure_weights else sys.argv[1:]
     for name in SETS:
-        if all(word in name for word in words): do(name, int(task))
+        if all(word in name for word in words): do(name, int(seed))

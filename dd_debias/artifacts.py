@@ -29,6 +29,7 @@ from .dataset import BiasedDataset
 from .distilled import Distilled, load
 from .files import atomic_write, hash_tensors, load_tensors, save_tensors
 from .records import read_json, read_lines, run_name, upgrade
+from .runtime import mean_loss
 
 # %% ../nbs/52_artifacts.ipynb #3a4ce8ec
 def run_folder(
@@ -144,9 +145,8 @@ def keep_losses(
 )->Callable: # a hook
     "A hook that adds to a file, every so often, the phase, the step and the loss, where there is one"
     def hook(step, steps, state):
-        loss = state.get('loss')
-        if loss is None or (step % math.ceil(steps/200) and step < steps): return
-        with suppress(OSError), open(file, 'a') as f: f.write(f'{phase},{step},{float(loss.mean()):.6g}\n')
+        if 'loss' not in state or (step % math.ceil(steps/200) and step < steps): return
+        with suppress(OSError), open(file, 'a') as f: f.write(f'{phase},{step},{mean_loss(state):.6g}\n')
     return hook
 
 def read_losses(

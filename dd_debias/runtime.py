@@ -6,7 +6,7 @@ Docs: https://dd-debias.github.io/dd-debias/runtime.html.md"""
 
 # %% auto #0
 __all__ = ['WITHOUT_FLOAT64', 'seeded', 'derive_seed', 'torch_defaults', 'accepted_kwargs', 'oracle_kwargs', 'check_device',
-           'double', 'chain_hooks', 'progress_bar', 'end_with_parent']
+           'double', 'chain_hooks', 'mean_loss', 'progress_bar', 'end_with_parent']
 
 # %% ../nbs/10_runtime.ipynb #14dd732f
 import hashlib
@@ -103,6 +103,12 @@ def chain_hooks(
     def call(*args):
         for hook in given: hook(*args)
     return call
+
+def mean_loss(
+    state:dict, # that a hook is given
+)->float|None:
+    "The loss in it, a number or a tensor, over all networks of a stack; None if there is none"
+    return float(torch.as_tensor(state['loss']).double().mean()) if 'loss' in state else None
 
 def progress_bar(
     title:str,

@@ -17,6 +17,7 @@ import numpy as np
 from .arguments import check_arguments
 from .dataset import BiasedDataset
 from .evaluate import evaluate
+from .runtime import mean_loss
 
 # %% ../nbs/57_watch.ipynb #4a891e92
 def watch(
@@ -35,7 +36,7 @@ def watch(
         phase = state.get('phase', 'distill')
         def due(every): return every and (step % every == 0 or step >= steps)
         values:dict[str, Any] = {}
-        if 'loss' in state and due(loss_every): values[f'{phase}/loss'] = float(state['loss'].mean())
+        if 'loss' in state and due(loss_every): values[f'{phase}/loss'] = mean_loss(state)
         if 'distilled' in state and due(sheet_every): values[f'{phase}/sheet'] = state['distilled']().sheet()
         if 'distilled' in state and due(accuracy_every):
             held_out = state.get('test') if test is None else test

@@ -49,8 +49,10 @@ def test_torn_losses(tmp_path):
     file = tmp_path/'losses.csv'
     assert read_losses(file).empty
     keep_losses(file, 'distill')(1, 2, dict(loss=torch.tensor([1., 3.])))
+    keep_losses(file, 'own')(1, 1, dict(loss=3)) # of a distiller of one's own, which may give a number
     with open(file, 'a') as f: f.write('distill,2\nweigh,1,2,3\ndis')
-    assert read_losses(file).to_dict('records') == [dict(phase='distill', step=1, loss=2.)]
+    assert read_losses(file).to_dict('records') == [
+        dict(phase='distill', step=1, loss=2.), dict(phase='own', step=1, loss=3.)]
 
 def test_accuracy_needs_a_test_set():
     hook = watch(lambda values, step: None, accuracy_every=1)
