@@ -18,6 +18,6 @@ setup(
     package_dir={f'{lib}.results': 'results'}, # what the notebooks read, wherever they run
     package_data={'': ['*'], f'{lib}.results': ['paper/*.jsonl', 'paper/*/distilled.safetensors']},
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split()},
+    extras_require={'dev': cfg['dev_requirements'].split(), 'ray': cfg['ray_requirements'].split()},
     entry_points={'console_scripts': cfg['console_scripts'].split(), 'nbdev': [f'{lib}={lib}._modidx:d']},
 )

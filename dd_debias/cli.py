@@ -3,12 +3,10 @@
 import inspect
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial, wraps
 from itertools import zip_longest
-from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
@@ -25,6 +23,7 @@ import dd_debias
 
 from ._discover import find, functions, import_name
 from .audit import audit
+from .cluster import RayExecutor
 from .config import to_config
 from .demo import demo
 from .distilled import export, load
@@ -34,7 +33,7 @@ from .recipes import apply_recipe
 from .records import run_config, run_name
 from .report import report
 from .run import error_sentence, run
-from .runtime import accepted_kwargs, check_device, end_with_parent, progress_bar
+from .runtime import accepted_kwargs, check_device, progress_bar
 from .small_set import make_small_set
 from .watch import tensorboard_log, trackio_log
 from .watch import watch as watch_hook
@@ -325,12 +324,18 @@ def _sweep(
     seeds:_help(int, 'runs of each cell', validator=Number(gte=1), converter=_whole)=1,
     budget:_help(float, 'stop after so long, such as 9m', converter=_duration)=float('inf'),
     list:_help(bool, 'print the commands of the cells, and run nothing', negative='')=False,
-    device:Device=DEVICE,
+    device:_help(str, 'such as cuda:0')=DEVICE,
     threads:Threads=None,
+    cluster:_help(str|None, 'make the runs on a Ray cluster: local (this machine), auto (the one that this machine is '
+                  'part of), or host:port')=None,
+    cpus_per_task:_help(int, 'with --cluster: reserved for each run', validator=Number(gte=1), converter=_whole)=1,
+    gpus_per_task:_help(float, 'with --cluster: reserved for each run; below 1, runs share a GPU',
+                        validator=Number(gte=0))=0,
     out:Out='results/paper',
 )->None:
     """Run cells of the paper's tables and figures, those with the fewest seeds first.
     What is recorded is not run again, what was interrupted goes on. Several sweeps may work in one folder.
+    With --cluster several runs are made at a time, on all machines of a cluster.
 
     Example: dd-debias sweep --part table1 --set cmnist --seeds 3 --budget 1h"""
     datasets = [_set_names().get(name, name) for name in set] if set else None
@@ -342,35 +347,19 @@ def _sweep(
     if list:
         print('\n'.join(dict.fromkeys(cell_command(c, recipe=recipe, seeds=seeds) for c in chosen.itertuples())))
         return
-    devices = device.split(',')
-    for d in devices: check_device(d)
-    work = partial(_sweep_on, chosen, threads=threads, recipe=recipe, seeds=seeds, budget=budget, out=out)
-    if len(devices) > 1: _share(work, devices)
-    else: work(device)
-
-def _sweep_on(chosen:pd.DataFrame, device:str, threads:int|None, **how:Any)->None:
-    _use_threads(threads) # here, since it may be a process of its own
-    done = sweep_cells(chosen, device=device, show_progress=True, **how)
-    print(f"{len(done)} new runs; see {how['out']}")
-
-def _share(work:Callable, devices:Sequence[str])->None:
-    "Call `work` in a process for each device"
-    spawn = get_context('spawn')
-    processes = [spawn.Process(target=_child, args=(partial(work, d),), daemon=True) for d in devices]
-    can_block = hasattr(signal, 'pthread_sigmask') # not on Windows
-    if can_block: # they inherit it, so that Ctrl-C is for this process alone, which ends them
-        resource_tracker.ensure_running() # it would unblock when it starts
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    for process in processes: process.start()
-    if can_block: signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    for process in processes: process.join()
-    failed = [d for d, process in zip(devices, processes, strict=True) if process.exitcode]
-    if failed: raise OSError(f"the sweep on {', '.join(failed)} failed; see above")
-
-def _child(work:Callable)->None:
-    "What a process of a sweep does, which must not outlive a killed sweep"
-    end_with_parent()
-    sys.exit(_status(work))
+    if ',' in device:
+        raise ValueError('device: a sweep works on one; for all of this machine give --cluster local --gpus-per-task 1')
+    work = partial(sweep_cells, chosen, recipe=recipe, seeds=seeds, budget=budget, out=out, show_progress=True)
+    if cluster:
+        if threads: raise ValueError('threads: on a cluster a task has --cpus-per-task of them')
+        tasks = RayExecutor(cluster, cpus_per_task=cpus_per_task, gpus_per_task=gpus_per_task)
+        with tasks as executor: done = work(executor=executor, device=executor.devices[0])
+    else:
+        if (cpus_per_task, gpus_per_task) != (1, 0):
+            raise ValueError('cpus_per_task and gpus_per_task are for a cluster; for this machine add --cluster local')
+        _use_threads(threads)
+        done = work(device=device)
+    print(f'{len(done)} new runs; see {out}')
 
 def _export(
     file:_help(str, 'a synthetic set, such as results/<run>/distilled.safetensors'),

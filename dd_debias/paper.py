@@ -13,6 +13,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
+from tqdm.auto import tqdm
 
 from .background import bg_fmnist
 from .bias import cmnist
@@ -137,10 +139,11 @@ def sweep_cells(
     budget:float=float('inf'), # seconds
     device:str='cpu',
     show_progress:bool=False,
+    executor:Executor|None=None, # makes several runs at a time, see `sweep`; `device` is then theirs
 )->list[dict]: # the new records
     "Run cells, those with the fewest seeds first. Raises SweepFailed at the end if one has failed"
     if seeds < 1: raise ValueError(f'seeds must be 1 or more, got {seeds}')
-    check_device(device)
+    if executor is None: check_device(device)
     recorded = any(Path(out).glob('*.jsonl'))
     known = set(read_records(out).get('identity', [])) if recorded else set()
     todo = []
@@ -149,16 +152,23 @@ def sweep_cells(
         if this not in known: todo.append((cell, seed))
         known.add(this) # a cell in two tables is one run
 
-    def runs():
+    def run_of(cell, seed):
+        shown = show_progress and executor is None
+        return cell_run(cell, recipe=recipe, seed=seed, device=device, out=out, show_progress=shown)
+
+    def announced(): # with how long the others may take
         start = time.monotonic()
         for i, (cell, seed) in enumerate(todo):
             title = f'{cell.dataset}, {cell.method}, {cell.conflict:.0%}, {cell.ipc} per class, seed {seed}'
             minutes = (time.monotonic()-start)/60/max(i, 1)*(len(todo)-i) # as long as those before it took
             left = f'; about {minutes:.0f} min for the rest' if i else ''
             if show_progress: print(f'{i+1} of {len(todo)}: {title}{left}', file=sys.stderr)
-            yield cell_run(cell, recipe=recipe, seed=seed, device=device, out=out, show_progress=show_progress)
+            yield run_of(cell, seed)
 
-    return sweep(runs(), budget=budget)
+    if executor is None: return sweep(announced(), budget=budget)
+    with tqdm(total=len(todo), desc='cells', file=sys.stderr, dynamic_ncols=True, disable=not show_progress) as bar:
+        runs = [run_of(cell, seed) for cell, seed in todo]
+        return sweep(runs, budget=budget, executor=executor, on_record=lambda record: bar.update())
 
 # %% ../nbs/54_paper.ipynb #087ae0b0
 def cell_command(

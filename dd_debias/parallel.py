@@ -35,13 +35,13 @@ def distill_shared(
     seed:int=0,
     distill:Callable=distill_dm, # a distiller that takes `shard`, or a partial of one
     devices:Sequence[str]=(), # such as ('cuda:0', 'cuda:1'), a process for each; (): all GPUs, or where the images are
-    executor:Executor|None=None, # runs the processes, perhaps a cluster's; None: processes of this machine
+    executor:Executor|None=None, # makes the shards, see `RayExecutor`; None: processes of this machine
     checkpoint:Checkpoint|None=None, # each shard keeps one of its own beside it, and goes on from it
 )->Distilled: # on the device of the images
     """Share the classes out over devices.
     Raises ValueError if a device cannot be used, or a process cannot import what it is to run"""
     gpus = [f'cuda:{i}' for i in range(torch.cuda.device_count())]
-    devices = list(devices) or gpus or [str(images.device)]
+    devices = list(devices or getattr(executor, 'devices', ()) or gpus or [str(images.device)])
     if executor is None:
         for device in devices: check_device(device)
     if len(devices) > 1 and not accepted_kwargs(distill, 'shard'):
@@ -58,7 +58,9 @@ def distill_shared(
     if n == 1: return _distill_shard(distill, data, devices[0], (0, 1), None, of_shard(0)).to(images.device)
 
     threads = max(1, (os.cpu_count() or 1)//n) if set(devices) == {'cpu'} else None
-    shared = _to_device(data, 'cpu') # all processes map the same memory
+    shared:Any = _to_device(data, 'cpu') # all processes map the same memory
+    share = getattr(executor, 'share', None)
+    if share: shared = share(shared)
     calls = [(distill, shared, device, (i, n), threads, of_shard(i)) for i, device in enumerate(devices[:n])]
     if executor is not None: shards = _run_all(executor, calls)
     else:
