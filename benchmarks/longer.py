@@ -24,7 +24,8 @@ from dd_debias.train import train_classifier
 SETS = dict(cmnist=cmnist, corrupted_cifar10=corrupted_cifar10)
 VARIANTS = dict(
     dsa=[partial(distill_dsa, rounds=rounds) for rounds in (10, 30)],
-    mtt=[partial(distill_mtt, steps=steps) for steps in (60, 100)])
+    mtt=[partial(distill_mtt, steps=60, syn_lr=.1), partial(distill_mtt, steps=100, syn_lr=.1),
+         partial(distill_mtt, steps=100, syn_lr=None)]) # None: as `first_step_size` says
 
 def measure(how, name, seed):
     cells = [dict(set=name, distill=how, **distill.keywords, seed=seed) for distill in VARIANTS[how]]

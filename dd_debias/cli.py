@@ -22,17 +22,19 @@ from rich.console import Console
 import dd_debias
 
 from ._discover import find, functions, import_name
+from .artifacts import run_folder
 from .audit import audit
 from .cluster import RayExecutor
-from .config import to_config
+from .config import PARTS, to_config
 from .demo import demo
 from .distilled import export, load
+from .estimate import estimate
 from .evaluate import evaluate
 from .paper import METHODS, SETS, cell_command, cells, sweep_cells
 from .recipes import apply_recipe
 from .records import run_config, run_name
 from .report import report
-from .run import error_sentence, run
+from .run import error_sentence, peak_memory, run
 from .runtime import accepted_kwargs, check_device, progress_bar
 from .small_set import make_small_set
 from .watch import tensorboard_log, trackio_log
@@ -163,6 +165,8 @@ def _run(
     out:Out='results',
     baseline:_help(bool, 'where the bias is unknown, distil also without weights, to compare')=True,
     watch:_help(Literal['tensorboard', 'trackio']|None, 'log losses and images while it works')=None,
+    dry_run:_help(bool, 'print every setting and, after a few steps of each phase, how long it will take; record '
+                  'nothing', negative='')=False,
     accuracy_every:_help(int, 'with --watch: steps between two evaluations of the set as it is then; 0: none',
                          validator=Number(gte=0), converter=_whole)=0,
     **options:Any,
@@ -177,10 +181,12 @@ def _run(
     evaluator = partial(parts['evaluate'], train=parts['train'])
     if accuracy_every and not watch: raise ValueError('accuracy_every: it is logged; add --watch tensorboard')
 
+    def of_run(weigh): return parts['data'], parts.get('distill'), weigh, evaluator
+    if dry_run: return _print_dry_run(*of_run(parts.get('weigh')), seed=seed, device=device, out=out)
+
     def one(weigh):
-        of_run = (parts['data'], parts.get('distill'), weigh, evaluator)
-        hook = _watch_run(watch, run_name(run_config(*of_run, seed)), out, accuracy_every, evaluator) if watch else None
-        return run(*of_run, seed=seed, device=device, out=out, show_progress=True, on_step=hook)
+        hook = _watch_run(watch, run_name(run_config(*of_run(weigh), seed)), out, accuracy_every, evaluator) if watch else None
+        return run(*of_run(weigh), seed=seed, device=device, out=out, show_progress=True, on_step=hook)
 
     record = one(parts.get('weigh'))
     sets = {'': record}
@@ -194,6 +200,25 @@ def _run(
     if record['conflict_share'] is not None:
         print(f"{100*record['conflict_share']:.0f}% of the weight is on bias-conflicting images")
     for r in sets.values(): print(f"{sum(r['seconds'].values()):.0f} s; see {Path(out)/r['name']}")
+
+def _as_call(config:Any)->str:
+    "A function and its arguments, from `to_config`, as they are written in Python"
+    if not isinstance(config, dict) or 'function' not in config: return repr(config)
+    name = config['function'].rpartition('.')[2]
+    return f"{name}({', '.join(f'{k}={_as_call(v)}' for k, v in config.items() if k != 'function')})"
+
+def _print_dry_run(data:Callable, distill:Callable|None, weigh:Callable|None, evaluate:Callable, *, seed:int, device:str,
+                   out:str)->None:
+    config = run_config(data, distill, weigh, evaluate, seed)
+    for part in PARTS:
+        print(fill(_as_call(config[part]), 100, initial_indent=f'{part:10}', subsequent_indent=' '*10,
+                   break_on_hyphens=False))
+    folder = run_folder(out, config)
+    state = 'is recorded in' if (folder/'record.json').exists() else 'was begun in' if folder.exists() else 'would be in'
+    print(f"{'seed':10}{seed}\nThe run {state} {folder}\n")
+    expected = estimate(data, distill, weigh, evaluate, seed=seed, device=device.split(',')[0])
+    print(expected.rename(columns=dict(a_step='s a step', seconds='s in all')).round(2).to_string(na_rep=''))
+    print(f'about {expected.seconds.sum()/60:.1f} min in all; the most memory that was used: {peak_memory(device)} MB')
 
 def _watch_run(tracker:str, name:str, out:str, accuracy_every:int, evaluator:Callable)->Callable: # a hook
     log = tensorboard_log(Path(out)/'tensorboard'/name) if tracker == 'tensorboard' else trackio_log(name)

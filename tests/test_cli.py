@@ -1,5 +1,6 @@
 "The command line: what it prints, and how it reports mistakes"
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -56,7 +57,7 @@ def test_printed_command_selects_its_cell(capsys):
     ('audit color_digits --out .', 'out: . is a folder'),
     ('sweep --seeds 0', 'Must be >= 1'),
     ('sweep --seeds -1 --list', 'Must be >= 1'),
-    ('sweep --device cpu,meta', 'device: meta cannot be used here'),
+    ('sweep --device meta', 'device: meta cannot be used here'),
 ])
 def test_bad_arguments_are_reported_in_one_sentence(arguments, says, capsys, tmp_path, monkeypatch):
     "Exit status 2, a sentence, no traceback, no files"
@@ -188,20 +189,25 @@ def test_output_that_nobody_can_read(tmp_path):
     said = full.communicate()[1]
     assert full.returncode == 2 and said.count(b'\n') == 1 and b'No space left' in said
 
-@pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='asks Linux for the processes')
-@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_sweep_over_devices_ends_with_its_parent(tmp_path, how):
-    sweep = command_line('sweep', '--device', 'cpu,cpu', '--method', 'DM', '--out', str(tmp_path))
-    children = Path(f'/proc/{sweep.pid}/task/{sweep.pid}/children')
-    while len(pids := children.read_text().split()) < 3: time.sleep(.02) # two, and what multiprocessing keeps
-    sweep.send_signal(how)
-    assert sweep.wait(60) in (-how, 130)
-    def alive(pid):
-        try: return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
-        except OSError: return False
-    end = time.monotonic()+60 # a child that is still importing ends when it has
-    while any(map(alive, pids)) and time.monotonic() < end: time.sleep(.05)
-    assert not any(map(alive, pids))
+@pytest.mark.parametrize('options,said', [
+    ('--device cpu,cpu', 'a sweep works on one; .* --cluster local --gpus-per-task 1'),
+    ('--gpus-per-task 1', 'are for a cluster; for this machine add --cluster local'),
+    ('--cluster auto --threads 2', 'a task has --cpus-per-task of them'),
+    ('--cluster auto --cpus-per-task 0', 'Must be >= 1')])
+def test_where_a_sweep_works(options, said, capsys):
+    assert main(['sweep', '--method', 'DM', *options.split()]) == 2
+    assert re.search(said, capsys.readouterr().err)
+
+def test_dry_run_says_all_and_records_nothing(tmp_path, capsys):
+    command = ['run', 'color_digits', '--ipc', '2', '--steps', '30', '--distill.net', 'MLP', '--train.net', 'MLP',
+               '--epochs', '40', '--networks', '2', '--device', 'cpu', '--out', str(tmp_path)]
+    assert main([*command, '--dry-run']) == 0 and not list(tmp_path.iterdir())
+    out = capsys.readouterr().out
+    assert 'distill_dm(ipc=2, steps=30' in out and 'weigh_kde(' in out and f'would be in {tmp_path}' in out
+    table = {line.split()[0]: line.split()[1:] for line in out.partition('s in all')[2].splitlines() if line.strip()}
+    assert table['distill'][0] == '30' and table['train'][0] == '80' and float(table['train'][-1]) > 0
+    assert main(command) == 0 and main([*command, '--dry-run']) == 0
+    assert f'is recorded in {tmp_path}' in capsys.readouterr().out
 
 def test_unknown_bias_is_compared_with_no_weights(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
