@@ -7,8 +7,9 @@
         done
     done
 
-Ten minutes a run on one core. The line of MTT with syn_lr=.1 was made with --syn-lr .1. The lines with epochs=300 are of the first version, the one with epochs=1000 is
-gradient matching with five times its updates: --rounds 50 --inner 10 --distill.lr 1 --distill.batch 64."""
+Ten minutes a run on one core. The lines with epochs=300 are of the first version, the one with epochs=1000 is
+gradient matching with five times its updates: --rounds 50 --inner 10 --distill.lr 1 --distill.batch 64. The line of
+MTT with syn_lr=0.1 is from before `first_step_size`: --syn-lr 0.1."""
 from dd_debias.dataset import BiasedDataset
 from dd_debias.pixels import pad
 from dd_debias.sources import cifar10, fashion_mnist, mnist
