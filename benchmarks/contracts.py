@@ -27,7 +27,7 @@ from dd_debias.weights import check_weights
 NET = partial(ConvNet, width=8)
 DM = partial(distill_dm, steps=3, batch=8, net=NET)
 EXPERTS = partial(expert_trajectories, experts=1, epochs=2, steps=2, batch=8)
-WEIGH = dict(kde=partial(weigh_kde, encoder_steps=20), propensity=partial(weigh_propensity, encoder_steps=20))
+WEIGH = dict(kde=partial(weigh_kde, encoder_steps=20), propensity=weigh_propensity)
 DISTILL = dict(
     random=distill_random, herding=distill_herding, kcenter=distill_kcenter, dm=DM,
     dm_kernel_factor=partial(DM, distance=kernel_distance, factor=2), dm_weighted=partial(DM, sampling='weighted'),
