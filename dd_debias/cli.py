@@ -216,7 +216,8 @@ def _print_dry_run(data:Callable, distill:Callable|None, weigh:Callable|None, ev
     folder = run_folder(out, config)
     state = 'is recorded in' if (folder/'record.json').exists() else 'was begun in' if folder.exists() else 'would be in'
     print(f"{'seed':10}{seed}\nThe run {state} {folder}\n")
-    expected = estimate(data, distill, weigh, evaluate, seed=seed, device=device.split(',')[0])
+    device = device.split(',')[0] # one is enough to time a step
+    expected = estimate(data, distill, weigh, evaluate, seed=seed, device=device)
     print(expected.rename(columns=dict(a_step='s a step', seconds='s in all')).round(2).to_string(na_rep=''))
     print(f'about {expected.seconds.sum()/60:.1f} min in all; the most memory that was used: {peak_memory(device)} MB')
 

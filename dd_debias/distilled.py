@@ -244,7 +244,7 @@ def momentum_step(
 def check_finite(
     images:Tensor, # of a distiller
     step:int, # which has just been made, counted from 1
-    **rates:float, # learning rates by their names
+    **rates:float|Tensor, # learning rates by their names
 )->None:
     "Raises FloatingPointError, naming the learning rates to lower, unless all pixels are finite"
     if images.isfinite().all(): return

@@ -77,7 +77,8 @@ def _try_distill(distill:Callable, train, weights, seed:int, patience:float)->di
     if experts:
         def of_experts(hook): return distill(*train.xy, weights, seed=seed, on_expert=hook)
         trials['experts'] = try_steps(of_experts, patience)
-        distill = partial(distill, experts=partial(experts, experts=1, steps=1))
+        few = {name: 1 for name in accepted_kwargs(experts, 'experts', 'steps')}
+        distill = partial(distill, experts=partial(experts, **few))
     hooked = accepted_kwargs(distill, 'on_step')
     def of_distiller(hook): return distill(*train.xy, weights, seed=seed, **{name: hook for name in hooked})
     return trials | dict(distill=try_steps(of_distiller, patience))

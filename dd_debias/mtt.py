@@ -351,7 +351,7 @@ def distill_mtt(
         target = path[epoch+expert_epochs]
         loss, g_syn, g_alpha = student_gradient(loss_fn, start, target, syn, y_syn, batches, alpha, augment=augment)
         momentum_step(syn, state['velocity'], g_syn, lr=lr, momentum=momentum)
-        check_finite(syn, step+1, lr=lr, lr_lr=lr_lr, syn_lr=alpha.item())
+        check_finite(syn, step+1, lr=lr, lr_lr=lr_lr, syn_lr=alpha)
         lowest = alpha/2 # with one image per class it would fall below zero
         momentum_step(alpha, state['lr_velocity'], g_alpha, lr=lr_lr, momentum=momentum)
         alpha.copy_(torch.maximum(alpha, lowest))
