@@ -13,7 +13,7 @@ def convnet(channels=3, classes=10, size=32, width=128):
     layers = []
     for i in range(3):
         conv = nn.Conv2d(width if i else channels, width, 3, padding=1)
-        layers += [conv, nn.GroupNorm(width, width, affine=True), nn.ReLU(), nn.AvgPool2d(2)]
+        layers += [conv, nn.GroupNorm(width, width, affine=True), nn.ReLU(inplace=True), nn.AvgPool2d(2)]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width*(size//8)**2, classes))
 
 def batch_of(images, labels, c, n):

@@ -3,6 +3,7 @@ results/speed.jsonl.
 
     python benchmarks/speed.py               # all of it, ten minutes on two cores
     python benchmarks/speed.py dm kde        # only these
+    python benchmarks/speed.py --authors DIR # beside the original authors' own code too, cloned there (authors.py)
     python benchmarks/speed.py --device cuda
     python benchmarks/speed.py --smoke       # every row once, tiny, and nothing is recorded
 
@@ -12,7 +13,10 @@ runs in a process of its own, so that its peak memory is its own."""
 import argparse
 import multiprocessing
 from functools import partial
+from statistics import median
+from types import SimpleNamespace
 
+import authors
 import reference
 import torch
 from recorded import add
@@ -93,7 +97,7 @@ def evaluator(side, device, tiny):
 
 def encoder(side, device, tiny):
     x, y = real(6000, device)
-    steps = 1 if tiny else 20
+    steps = 1 if tiny else 188 # eight passes, the default
     if side == 'ours': return partial(train_encoder, x, y, steps=steps), steps
     return partial(reference.encoder_steps, GlanceEncoder().to(device), ready(x), y, steps), steps
 
@@ -135,6 +139,7 @@ ROWS = dict(
     cmnist=painting(1, paint_color),
     bg_fmnist=painting(1, partial(paint_background, scenes=noise(10, 400, 3))),
     corrupted_cifar10=painting(3, corrupt))
+BY_AUTHORS = ('dm', 'dsa', 'mtt', 'evaluate')
 SIDES = {'kde': ('ours', 'reference', 'sklearn')}
 # the counter of multiplications cannot look into jvp, and painting does not multiply
 NOT_COUNTED = ('mtt', 'cmnist', 'bg_fmnist', 'corrupted_cifar10')
@@ -143,7 +148,7 @@ WORK = dict(
     dsa='step of DSA, real and synthetic gradients',
     mtt='step of MTT, a student of 10 steps',
     evaluate='epoch of 20 networks on 100 images',
-    encoder='step of the encoder, 256 images',
+    encoder='step of the encoder, of 188 on 6,000 images',
     embedding='embedding of 60,000 images, default encoder',
     embedding_convnet='embedding of 5,000 images, ConvNet',
     kde='KDE weights of 60,000 x 128',
@@ -158,8 +163,22 @@ def matrix_rate(device):
     with autocast_bf16(device): seconds = timer.blocked_autorange().median
     return 2*2048**3/seconds
 
-def measure(name, side, device, tiny):
-    f, units = ROWS[name](side, device, tiny)
+def by_authors(name, folder, device):
+    "The same work by the original authors' code, see authors.py"
+    syn, y = synthetic(device), synthetic_labels(device)
+    if name == 'mtt':
+        code = authors.Trajectories(folder, 128, device)
+        start = code.new().flat_param.detach()
+        target, lr = start+.01*torch.randn_like(start), torch.tensor(.01, device=device)
+        return partial(code.step, syn.flatten(0, 1).requires_grad_(), y, start, target, 10, lr), 1
+    code = authors.Condensation(folder, 128, device)
+    if name == 'evaluate': return partial(code.train_networks, syn.flatten(0, 1), y, 20, 3), 3
+    x, y = real(6000, device)
+    step = dict(dm=code.dm_step, dsa=code.dsa_step)[name]
+    return partial(step, ready(x), y, syn.requires_grad_(), 256), 1
+
+def measure(name, side, device, tiny, folder=None):
+    f, units = by_authors(name, folder, device) if side == 'authors' else ROWS[name](side, device, tiny)
     before = peak_memory(device)
     timer = Timer('f()', globals=dict(f=f), num_threads=torch.get_num_threads())
     m = timer.timeit(1) if tiny else timer.blocked_autorange(min_run_time=4)
@@ -168,14 +187,45 @@ def measure(name, side, device, tiny):
     if side == 'ours' and name not in NOT_COUNTED:
         with FlopCounterMode(display=False) as count: f()
         flops = count.get_total_flops()/units
-    return m.median/units, m.iqr/units, after, after-before, flops, matrix_rate(device) if flops else None
+    return SimpleNamespace(
+        seconds=m.median/units, peak=after, added=after-before, flops=flops,
+        rate=matrix_rate(device) if flops else None)
+
+def in_a_process(*args):
+    with multiprocessing.get_context('spawn').Pool(1) as pool: return pool.apply(measure, args)
+
+def compare(name, sides, rounds, *args):
+    "One line of results: each side `rounds` times, in turns, so that all meet the machine as busy as it is"
+    seen = {side: [] for side in sides}
+    for _ in range(rounds):
+        for side in sides: seen[side].append(in_a_process(name, side, *args))
+    ours = seen.pop('ours')
+    floors = [m.flops/m.rate for m in ours if m.flops]
+    line = dict(
+        row=name, work=WORK[name], rounds=rounds, seconds=median(m.seconds for m in ours),
+        floor=median(floors) if floors else None,
+        peak_memory_mb=max(m.peak for m in ours), added_memory_mb=max(m.added for m in ours))
+    for side, other in seen.items():
+        ratios = [b.seconds/a.seconds for a, b in zip(ours, other, strict=True)]
+        line[f'{side}_seconds'] = median(m.seconds for m in other)
+        line[f'{side}_added_memory_mb'] = max(m.added for m in other)
+        line[f'{side}_ratio'] = median(ratios)
+        line[f'{side}_ratios'] = [min(ratios), max(ratios)]
+    return line
+
+def rounded(value):
+    "With four digits"
+    if isinstance(value, dict): return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list): return [rounded(v) for v in value]
+    return float(f'{value:.4g}') if isinstance(value, float) else value
 
 def print_row(line, side):
     "One side of a line, beside ours"
     def show(key, form=''): return format(line[key], form) if line.get(key) is not None else ''
-    work = line['work']+(', against scikit-learn' if side == 'sklearn' else '')
+    work = line['work'] if side == 'reference' else f"{line['work']}, {side}"
     times = f"{show('seconds', '9.4f'):>9} {show(side+'_seconds', '9.4f'):>9}"
-    against = f"{show(side+'_ratio', '6.1f'):>6} {show('floor', '8.4f'):>8}"
+    low, high = line[f'{side}_ratios']
+    against = f"{show(side+'_ratio', '6.2f'):>6} ({low:.2f} to {high:.2f}) {show('floor', '8.4f'):>8}"
     memory = f"{show('added_memory_mb')} {show(side+'_added_memory_mb')}"
     print(f'{work:50} {times} {against}   {memory}', flush=True)
 
@@ -183,24 +233,15 @@ if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('names', nargs='*', metavar='name', help=', '.join(ROWS))
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    p.add_argument('--authors', metavar='DIR', help='with clones of their repositories, see authors.py')
+    p.add_argument('--rounds', type=int, default=3)
     p.add_argument('--smoke', action='store_true')
     args = p.parse_args()
     if (unknown := set(args.names)-set(ROWS)): p.error(f'{unknown.pop()} is none of '+', '.join(ROWS))
-    print(f"{'':50} {'ours':>9} {'reference':>9} {'ratio':>6} {'floor':>8}   memory added, MB")
+    print(f"{'':50} {'ours':>9} {'other':>9} {'ratio':>6} {'lowest and highest':>16} {'floor':>8}   memory added, MB")
     for name in args.names or ROWS:
-        seen = {}
-        for side in SIDES.get(name, ('ours', 'reference')):
-            with multiprocessing.get_context('spawn').Pool(1) as pool:
-                seen[side] = pool.apply(measure, (name, side, args.device, args.smoke))
-        seconds, spread, peak, added, flops, rate = seen.pop('ours')
-        line = dict(
-            row=name, work=WORK[name], seconds=seconds, spread=spread, floor=flops/rate if flops else None,
-            peak_memory_mb=peak, added_memory_mb=added)
-        for side, (other_seconds, other_spread, _, other_added, _, _) in seen.items():
-            line[f'{side}_seconds'] = other_seconds
-            line[f'{side}_spread'] = other_spread
-            line[f'{side}_added_memory_mb'] = other_added
-            line[f'{side}_ratio'] = other_seconds/seconds
-        for side in seen: print_row(line, side)
-        rounded = {k: float(f'{v:.4g}') if isinstance(v, float) else v for k, v in line.items()}
-        if not args.smoke: add('speed.jsonl', rounded, args.device, show=False)
+        sides = list(SIDES.get(name, ('ours', 'reference')))
+        if args.authors and name in BY_AUTHORS: sides.append('authors')
+        line = compare(name, sides, 1 if args.smoke else args.rounds, args.device, args.smoke, args.authors)
+        for side in sides[1:]: print_row(line, side)
+        if not args.smoke: add('speed.jsonl', rounded(line), args.device, show=False)

@@ -29,7 +29,8 @@ def map_large_chunks(f, x, size=None, **how): return map_chunks(f, x, size or 25
 
 @contextlib.contextmanager
 def plain_torch():
-    layers = patch.multiple(dd_debias.nets, MatmulConv2d=nn.Conv2d, AvgPool2x2=partial(nn.AvgPool2d, 2))
+    def in_turn(x, conv, norm): return norm(conv(x))
+    layers = patch.multiple(dd_debias.nets, conv_norm=in_turn, AvgPool2x2=partial(nn.AvgPool2d, 2))
     in_dm = patch.object(dd_debias.dm, 'map_chunks', map_large_chunks)
     in_train = patch.object(dd_debias.train, 'map_chunks', map_large_chunks)
     with layers, in_dm, in_train: yield

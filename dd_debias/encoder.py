@@ -114,6 +114,10 @@ def ResNetEncoder(channels:int=3)->nn.Module: # (N,C,H,W) -> (N,128)
     return net
 
 # %% ../nbs/22_encoder.ipynb #5ba81bdf
+def _glances_at_once(images:Tensor)->int|None:
+    "For `map_chunks`: a glance makes few numbers of an image, so more of them stay in a processor's cache"
+    return 256 if images.device.type == 'cpu' else None
+
 @torch_defaults()
 def train_encoder(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
@@ -145,7 +149,7 @@ def train_encoder(
         trained:nn.Module = model
         if hasattr(encoder, 'glance'):
             def glance(chunk): return encoder.glance(standardize(chunk, stats))
-            inputs = map_chunks(glance, images) # (N,C*(grid*grid+15))
+            inputs = map_chunks(glance, images, _glances_at_once(images)) # (N,C*(grid*grid+15))
             trained = encoder.head
         opt = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
         for step in range(steps):
@@ -169,4 +173,6 @@ def embed(
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
 )->Tensor: # (N,128) float32, unit length
     "Features of images, computed in chunks"
-    return F.normalize(map_chunks(encoder, images, bf16=bf16), dim=1)
+    glances = hasattr(getattr(encoder, 'net', encoder), 'glance')
+    size = _glances_at_once(images) if glances else None
+    return F.normalize(map_chunks(encoder, images, size, bf16=bf16), dim=1)

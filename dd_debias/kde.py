@@ -28,7 +28,7 @@ def kde_density(
     *,
     variance:float=.1, # of the Gaussian kernel: paper, section 6
     log:bool=False, # return the logarithm, which cannot overflow
-    block:int=2048, # rows at a time; memory grows with block x N, or block x reference
+    block:int|None=None, # rows at a time; memory grows with block x N; None: 256 on a CPU, else 4096
     reference:int|None=20000, # where there are more samples, this many, drawn at random, stand for all; None: all
 )->Tensor: # (N,) float64
     "Gaussian kernel density of each sample among all samples (paper, equation 3)"
@@ -36,58 +36,55 @@ def kde_density(
     features = check_features(given)
     check_arguments(kde_density, locals())
     if variance >= 1e300: raise ValueError(f'variance must be below 1e300, got {variance}')
-    z, pairwise = _for_distances(features, variance) # (N,D)
-    n, d = z.shape
-    drawn = _draw_reference(n, reference).to(z.device) # (M,) the samples that stand for all
-    others = z[drawn] # (M,D)
-    columns = drawn.new_full((n,), -1) # (N,) where a sample is among them; -1: nowhere
-    columns[drawn] = torch.arange(len(drawn), device=z.device)
-    kernel_sums = []
-    for rows in torch.arange(n, device=z.device).split(block):
-        log_k = _log_kernel(z[rows], others, variance, pairwise) # (block,M)
-        own = columns[rows]
-        among = own >= 0
-        log_k[among, own[among]] = 0 # each sample is at distance 0 from itself, exactly
-        kernel_sums.append(log_k.exp_().sum(1, dtype=torch.float64)) # (block,)
-    kernel_sum = torch.cat(kernel_sums) # (N,)
-    if len(drawn) < n: # itself once, and what was drawn of the n-1 others scaled to all of them
-        itself = (columns >= 0).double()
-        of_others = kernel_sum-itself
-        kernel_sum = 1+(n-1)/(len(drawn)-itself)*of_others
+    if block is None: block = 256 if features.device.type == 'cpu' else 4096
+    n, d = features.shape
+    m = min(n, reference or n) # samples that stand for all
+    order = torch.arange(n)
+    if m < n: order = torch.randperm(n, generator=torch.Generator().manual_seed(0)) # the same at each call
+    kernel = _kernel(features[order.to(features.device)], variance)
+    kernel_sum = torch.zeros(n, dtype=torch.float64, device=features.device)
+    for i in range(0, m, block): # each pair once
+        k = kernel(slice(i, min(i+block, m)), slice(i, m)) # (block,m-i)
+        k.diagonal().fill_(1) # each sample is at distance 0 from itself, exactly
+        rows = len(k)
+        kernel_sum[i:i+rows] += k.sum(1)
+        kernel_sum[i+rows:m] += k[:, rows:].sum(0)
+    for i in range(m, n, block):
+        k = kernel(slice(i, i+block), slice(0, m)) # (block,m)
+        kernel_sum[i:i+block] = 1+k.sum(1)*(n-1)/m # itself, and the m others scaled to all of them
+    if m < n: kernel_sum[:m] = 1+(kernel_sum[:m]-1)*(n-1)/(m-1)
+    density = torch.empty_like(kernel_sum)
+    density[order.to(features.device)] = kernel_sum
     log_norm = d/2*math.log(2*math.pi*variance)
-    log_f = kernel_sum.log()-math.log(n)-log_norm
+    log_f = density.log()-math.log(n)-log_norm
     return back_to_device(log_f if log else log_f.exp(), given)
 
 # %% ../nbs/23_kde.ipynb #dcbc27e2
-def _draw_reference(n, reference): # (M,)
-    everyone = torch.arange(n)
-    if reference is None: return everyone
-    if reference >= n: return everyone
-    rng = torch.Generator().manual_seed(0) # the same at each call
-    shuffled = torch.randperm(n, generator=rng)
-    return shuffled[:reference].sort().values
-
-def _for_distances(features, variance): # (N,D) -> (N,D), and whether to subtract each pair
-    "As |a-b|^2 = |a|^2+|b|^2-2ab cancels where the norms are large: float32 where near the mean, else float64"
+def _kernel(
+    features:Tensor, # (N,D)
+    variance:float,
+)->Callable: # kernel(rows, columns), two slices, -> (rows,columns) of exp(-|a-b|^2/2/variance)
+    "As |a-b|^2 = |a|^2+|b|^2-2ab cancels where the norms are large: in float32 near the mean, else in float64"
     z = features-features.mean(0)
     spread = z.square().sum(1).max()/variance
-    if spread <= 300 and 1e-30 < variance < 1e30: return z.float(), False # the density is exact to 1e-4
-    z = features.double()
-    is_far = not spread <= 1e9 # or overflows
-    return (z, True) if is_far else (z-z.mean(0), False)
-
-def _log_kernel(z, others, variance, pairwise): # (n,D), (M,D) -> (n,M) -|a-b|^2/2/variance
-    if pairwise:
-        distance = torch.cdist(z, others, compute_mode='donot_use_mm_for_euclid_dist')
-        return distance.div_(variance**.5).square_().mul_(-.5)
-    norm = z.square().sum(1) # (n,)
-    norm = norm/2/variance
-    other_norm = others.square().sum(1) # (M,)
-    other_norm = other_norm/2/variance
-    with torch.autocast(z.device.type, enabled=False):
-        log_k = torch.addmm(-other_norm[None], z, others.T, alpha=1/variance)
-    log_k -= norm[:, None]
-    return log_k.clamp_(max=0)
+    if spread <= 300 and 1e-30 < variance < 1e30: z = z.float() # the density is exact to 1e-4
+    else:
+        z = features.double()
+        if not spread <= 1e9: # or overflows
+            def by_differences(rows, columns):
+                distance = torch.cdist(z[rows], z[columns], compute_mode='donot_use_mm_for_euclid_dist')
+                return distance.div_(variance**.5).square_().mul_(-.5).exp_()
+            return by_differences
+        z = z-z.mean(0)
+    z = z/variance**.5
+    half_norm = z.square().sum(1, keepdim=True)/2
+    ones = torch.ones_like(half_norm)
+    left = torch.cat([z, -half_norm, ones], 1)
+    right = torch.cat([z, ones, -half_norm], 1) # so that left@right.T is ab-|a|^2/2-|b|^2/2
+    def by_product(rows, columns):
+        with torch.autocast(z.device.type, enabled=False): log_k = left[rows]@right[columns].T
+        return log_k.clamp_(max=0).exp_()
+    return by_product
 
 # %% ../nbs/23_kde.ipynb #627be3b5
 def check_features(

@@ -10,7 +10,7 @@ __all__ = ['Batches', 'train_experts', 'functional_loss', 'expert_trajectories',
 
 # %% ../nbs/34_mtt.ipynb #71b9326f
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vjp, vmap
+from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.utils import parameters_to_vector
 
 from .arguments import check_arguments
@@ -46,18 +46,28 @@ def _init_expert(
         model = build_net(net, images, len(class_counts(labels)))
         return model, torch.Generator().set_state(torch.get_rng_state())
 
+def _chunks(x:Tensor, y:Tensor)->Iterator[tuple[Tensor, Tensor, float]]:
+    "Images, labels and their share: on a CPU few at a time, which stay in its cache"
+    size = 25 if x.device.type == 'cpu' else len(x)
+    for a, b in zip(x.split(size), y.split(size), strict=True): yield a, b, len(b)/len(y)
+
+def _slope(
+    loss:Callable, # loss(theta, images, labels), a mean over images, see `functional_loss`
+    theta:Tensor, # (P,)
+    x:Tensor, # (B,c,H,W)
+    y:Tensor, # (B,)
+)->Tensor: # (P,)
+    "The gradient of the loss for theta"
+    return torch.stack([share*grad(loss)(theta, a, b) for a, b, share in _chunks(x, y)]).sum(0)
+
 def _batched(
-    gradient:Callable, # (theta (P,), x (B,c,H,W), y (B,)) -> (P,)
+    loss:Callable, # see `_slope`
     device:torch.device,
 )->Callable: # (theta (E,P), x (E,B,c,H,W), y (E,B)) -> (E,P)
-    "The gradients of E experts: in one pass on a GPU; on a CPU one by one, in chunks of images that stay in its cache"
-    if device.type != 'cpu': return vmap(gradient)
-    def of_one_expert(theta, x, y):
-        chunks = zip(x.split(64), y.split(64), strict=True)
-        return sum(len(b)/len(y)*gradient(theta, a, b) for a, b in chunks)
-
+    "The gradients of E experts: in one pass on a GPU, one by one on a CPU"
+    if device.type != 'cpu': return vmap(grad(loss))
     def one_by_one(theta, x, y):
-        return torch.stack([of_one_expert(*expert) for expert in zip(theta, x, y, strict=True)])
+        return torch.stack([_slope(loss, *expert) for expert in zip(theta, x, y, strict=True)])
 
     return one_by_one
 
@@ -86,7 +96,7 @@ def train_experts(
         model, generator = _init_expert(number, images, labels, net, seed)
         thetas.append(parameters_to_vector(model.parameters()).detach())
         generators.append(generator)
-    gradients = _batched(grad(functional_loss(model)), images.device)
+    gradients = _batched(functional_loss(model), images.device)
 
     def draw_batch(generator): # for one expert
         idx = sampler(batch, generator=generator)[0]
@@ -209,9 +219,30 @@ def student_path(
     "Where the student goes"
     path = [theta]
     for idx, seed in batches:
-        step = grad(loss)(path[-1], _show(syn, idx, seed, augment), labels[idx])
+        step = _slope(loss, path[-1], _show(syn, idx, seed, augment), labels[idx])
         path.append(path[-1]-lr*step)
     return path
+
+def _slope_along(
+    loss:Callable, # see `_slope`
+    theta:Tensor, # (P,)
+    x:Tensor, # (B,c,H,W)
+    y:Tensor, # (B,)
+    direction:Tensor, # (P,)
+)->tuple[Tensor, Tensor, Tensor]: # (P,), (P,), (B,c,H,W)
+    "The gradient of the loss for theta, and the gradients for theta and x of its product with a direction"
+    slope = torch.zeros_like(theta)
+    for_theta = torch.zeros_like(theta)
+    for_x = []
+    for a, b, share in _chunks(x, y):
+        leaves = theta.detach().requires_grad_(), a.detach().requires_grad_()
+        with torch.enable_grad(): part = share*loss(*leaves, b)
+        part_slope, = torch.autograd.grad(part, leaves[0], create_graph=True)
+        part_for_theta, part_for_x = torch.autograd.grad(part_slope, leaves, direction)
+        slope += part_slope.detach()
+        for_theta += part_for_theta
+        for_x.append(part_for_x)
+    return slope, for_theta, torch.cat(for_x)
 
 def student_gradient(
     loss:Callable, # loss(theta, images, labels), see `functional_loss`
@@ -235,8 +266,7 @@ def student_gradient(
     for position, (idx, seed) in zip(path[-2::-1], batches[::-1], strict=True):
         show = partial(_show, idx=idx, seed=seed, augment=augment)
         x, to_syn = vjp(show, syn) # type: ignore[misc] # two values without `has_aux`
-        def slopes(position, x=x, y=labels[idx]): return grad(loss, argnums=(0, 1))(position, x, y)
-        (step, _), (g_position, g_x) = jvp(slopes, (position,), (-lr*pull,)) # type: ignore[misc]
+        step, g_position, g_x = _slope_along(loss, position, x, labels[idx], -lr*pull)
         g_syn += to_syn(g_x)[0]
         g_lr -= step@pull
         pull = pull+g_position

@@ -12,5 +12,5 @@ from speed import ROWS, SIDES, WORK, measure
 def test_every_row_can_be_measured(row):
     assert row in WORK
     for side in SIDES.get(row, ('ours', 'reference')):
-        seconds, _, memory, added, _, _ = measure(row, side, 'cpu', True)
-        assert seconds > 0 and memory >= added >= 0
+        m = measure(row, side, 'cpu', True)
+        assert m.seconds > 0 and m.peak >= m.added >= 0
