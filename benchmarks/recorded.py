@@ -18,7 +18,8 @@ def is_recorded(name, line):
 
 def add(name, line, device='cpu', show=True):
     "Add a line to results/<name>, and print it"
-    machine = torch.cuda.get_device_name() if device == 'cuda' else platform.machine()
+    cpu = f'{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}' # such as AVX2
+    machine = torch.cuda.get_device_name() if device == 'cuda' else cpu
     line = json.dumps(dict(
         line, threads=torch.get_num_threads(), device=machine, load=load_average(), torch=torch.__version__,
         commit=git_commit()))

@@ -1,7 +1,7 @@
 """Our hot paths against plain references (reference.py) at equal settings, on one machine, in one run. Adds lines to
 results/speed.jsonl.
 
-    python benchmarks/speed.py               # all of it, ten minutes on two cores
+    python benchmarks/speed.py               # all of it, twenty minutes on two cores
     python benchmarks/speed.py dm kde        # only these
     python benchmarks/speed.py --authors DIR # beside the original authors' own code too, cloned there (authors.py)
     python benchmarks/speed.py --device cuda
@@ -37,6 +37,7 @@ from dd_debias.pixels import channel_stats, standardize
 from dd_debias.run import peak_memory
 from dd_debias.train import train_classifier
 
+STUDENT, NETWORKS = 5, 5 # steps of a student of MTT, networks of an evaluation
 
 def noise(*shape):
     generator = torch.Generator().manual_seed(0)
@@ -58,7 +59,7 @@ def networks(tiny):
     width = 16 if tiny else 128
     return partial(ConvNet, width=width), partial(reference.convnet, width=width)
 
-def dm(side, device, tiny, steps=10):
+def dm(side, device, tiny, steps=2):
     (x, y), (net, plain) = real(6000, device), networks(tiny)
     batch = 8 if tiny else 256
     if side == 'ours': return partial(distill_dm, x, y, steps=steps, batch=batch, lr=1., net=net), steps
@@ -71,7 +72,7 @@ def dsa(side, device, tiny):
     return partial(reference.dsa_step, plain, ready(x), y, synthetic(device).requires_grad_(), batch), 1
 
 def mtt(side, device, tiny):
-    steps = 1 if tiny else 10
+    steps = 1 if tiny else STUDENT
     syn, y = synthetic(device).flatten(0, 1), synthetic_labels(device)
     ours, plain = networks(tiny)
     net = ours().to(device)
@@ -85,15 +86,15 @@ def mtt(side, device, tiny):
     return partial(gradient, functional_loss(net), start, target, syn, y, batches, lr), 1
 
 def evaluator(side, device, tiny):
-    many, epochs = (2, 1) if tiny else (20, 3)
+    many, epochs = (2, 1) if tiny else (NETWORKS, 3)
     x, y = synthetic(device).flatten(0, 1), synthetic_labels(device)
     net, plain = networks(tiny)
-    if side == 'reference': return partial(reference.train_networks, plain, x, y, many, epochs), epochs
+    if side == 'reference': return partial(reference.train_networks, plain, x, y, many, epochs), many*epochs
     train = partial(train_classifier, x.sigmoid(), y, net=net, epochs=epochs)
     seeds = tuple(range(many))
-    if device == 'cuda': return partial(train, seeds=seeds), epochs
+    if device == 'cuda': return partial(train, seeds=seeds), many*epochs
     def one_by_one(): return [train(seed=s) for s in seeds]
-    return one_by_one, epochs
+    return one_by_one, many*epochs
 
 def encoder(side, device, tiny):
     x, y = real(6000, device)
@@ -146,8 +147,8 @@ NOT_COUNTED = ('mtt', 'cmnist', 'bg_fmnist', 'corrupted_cifar10')
 WORK = dict(
     dm='step of DM',
     dsa='step of DSA, real and synthetic gradients',
-    mtt='step of MTT, a student of 10 steps',
-    evaluate='epoch of 20 networks on 100 images',
+    mtt=f'step of MTT, a student of {STUDENT} steps',
+    evaluate='epoch of evaluation, 100 images',
     encoder='step of the encoder, of 188 on 6,000 images',
     embedding='embedding of 60,000 images, default encoder',
     embedding_convnet='embedding of 5,000 images, ConvNet',
@@ -170,9 +171,9 @@ def by_authors(name, folder, device):
         code = authors.Trajectories(folder, 128, device)
         start = code.new().flat_param.detach()
         target, lr = start+.01*torch.randn_like(start), torch.tensor(.01, device=device)
-        return partial(code.step, syn.flatten(0, 1).requires_grad_(), y, start, target, 10, lr), 1
+        return partial(code.step, syn.flatten(0, 1).requires_grad_(), y, start, target, STUDENT, lr), 1
     code = authors.Condensation(folder, 128, device)
-    if name == 'evaluate': return partial(code.train_networks, syn.flatten(0, 1), y, 20, 3), 3
+    if name == 'evaluate': return partial(code.train_networks, syn.flatten(0, 1), y, NETWORKS, 3), NETWORKS*3
     x, y = real(6000, device)
     step = dict(dm=code.dm_step, dsa=code.dsa_step)[name]
     return partial(step, ready(x), y, syn.requires_grad_(), 256), 1
@@ -197,8 +198,10 @@ def in_a_process(*args):
 def compare(name, sides, rounds, *args):
     "One line of results: each side `rounds` times, in turns, so that all meet the machine as busy as it is"
     seen = {side: [] for side in sides}
-    for _ in range(rounds):
-        for side in sides: seen[side].append(in_a_process(name, side, *args))
+    for turn in range(rounds):
+        for side in sides:
+            if side == 'sklearn' and turn: continue # a minute each
+            seen[side].append(in_a_process(name, side, *args))
     ours = seen.pop('ours')
     floors = [m.flops/m.rate for m in ours if m.flops]
     line = dict(
@@ -206,7 +209,7 @@ def compare(name, sides, rounds, *args):
         floor=median(floors) if floors else None,
         peak_memory_mb=max(m.peak for m in ours), added_memory_mb=max(m.added for m in ours))
     for side, other in seen.items():
-        ratios = [b.seconds/a.seconds for a, b in zip(ours, other, strict=True)]
+        ratios = [b.seconds/a.seconds for a, b in zip(ours, other, strict=False)]
         line[f'{side}_seconds'] = median(m.seconds for m in other)
         line[f'{side}_added_memory_mb'] = max(m.added for m in other)
         line[f'{side}_ratio'] = median(ratios)
