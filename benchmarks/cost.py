@@ -28,7 +28,7 @@ from dd_debias.run import peak_memory
 from dd_debias.train import train_classifier
 
 BASE = dict(classes=10, ipc=10, size=32, width=128)
-GROWING = dict(ipc=(1, 50), size=(64, 128), classes=(2, 50), width=(32, 64))
+GROWING = dict(ipc=(1, 50), size=(16, 64), classes=(2, 50), width=(32, 64))
 OF_IMAGES = dict(images=(15000, 60000, 240000))
 
 def problem(device, classes, size, per_class=100):
