@@ -41,7 +41,8 @@ def kde_density(
     m = min(n, reference or n) # samples that stand for all
     order = torch.arange(n)
     if m < n: order = torch.randperm(n, generator=torch.Generator().manual_seed(0)) # the same at each call
-    kernel = _kernel(features[order.to(features.device)], variance)
+    order = order.to(features.device) # those that stand for all come first
+    kernel = _kernel(features[order], variance)
     kernel_sum = torch.zeros(n, dtype=torch.float64, device=features.device)
     for i in range(0, m, block): # each pair once
         k = kernel(slice(i, min(i+block, m)), slice(i, m)) # (block,m-i)
@@ -53,10 +54,9 @@ def kde_density(
         k = kernel(slice(i, i+block), slice(0, m)) # (block,m)
         kernel_sum[i:i+block] = 1+k.sum(1)*(n-1)/m # itself, and the m others scaled to all of them
     if m < n: kernel_sum[:m] = 1+(kernel_sum[:m]-1)*(n-1)/(m-1)
-    density = torch.empty_like(kernel_sum)
-    density[order.to(features.device)] = kernel_sum
     log_norm = d/2*math.log(2*math.pi*variance)
-    log_f = density.log()-math.log(n)-log_norm
+    log_f = torch.empty_like(kernel_sum)
+    log_f[order] = kernel_sum.log()-math.log(n)-log_norm
     return back_to_device(log_f if log else log_f.exp(), given)
 
 # %% ../nbs/23_kde.ipynb #dcbc27e2
