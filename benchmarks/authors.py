@@ -29,8 +29,8 @@ def load(folder, repository):
     sys.modules.setdefault('kornia', types.ModuleType('kornia')) # for ZCA, which is not used here
     return import_module('networks'), import_module('utils')
 
-def convnet(networks, width, **options):
-    return networks.ConvNet(3, 10, width, 3, 'relu', 'instancenorm', 'avgpooling', im_size=(32, 32), **options)
+def convnet(networks, width):
+    return networks.ConvNet(3, 10, width, 3, 'relu', 'instancenorm', 'avgpooling', im_size=(32, 32))
 
 class Condensation:
     "Steps of DM and DSA and the training of an evaluation (Zhao and Bilen, 2021a and 2021b)"

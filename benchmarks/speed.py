@@ -1,7 +1,7 @@
 """Our hot paths against plain references (reference.py) at equal settings, on one machine, in one run. Adds lines to
 results/speed.jsonl.
 
-    python benchmarks/speed.py               # all of it, twenty minutes on two cores
+    python benchmarks/speed.py               # all of it, forty minutes on two cores without bfloat16
     python benchmarks/speed.py dm kde        # only these
     python benchmarks/speed.py --authors DIR # beside the original authors' own code too, cloned there (authors.py)
     python benchmarks/speed.py --device cuda
@@ -178,7 +178,7 @@ def by_authors(name, folder, device):
     step = dict(dm=code.dm_step, dsa=code.dsa_step)[name]
     return partial(step, ready(x), y, syn.requires_grad_(), 256), 1
 
-def measure(name, side, device, tiny, folder=None, count=True):
+def measure(name, side, device, tiny, folder=None, with_flops=True):
     f, units = by_authors(name, folder, device) if side == 'authors' else ROWS[name](side, device, tiny)
     before = peak_memory(device)
     timer = Timer('f()', globals=dict(f=f), num_threads=torch.get_num_threads())
@@ -186,7 +186,7 @@ def measure(name, side, device, tiny, folder=None, count=True):
     if not tiny and m.median < 20: m = timer.timeit(1) if m.median > 2 else timer.blocked_autorange(min_run_time=2)
     after = peak_memory(device)
     flops = None
-    if count and side == 'ours' and name not in NOT_COUNTED:
+    if with_flops and side == 'ours' and name not in NOT_COUNTED:
         with FlopCounterMode(display=False) as count: f()
         flops = count.get_total_flops()/units
     return SimpleNamespace(
