@@ -37,8 +37,9 @@ RANGES = [ # what must hold of a number, in words and as a test, and the argumen
 ]
 
 CHOICES = dict( # what a string may be
-    blend=('mask', 'alpha'), normalizer=('propensity', 'inverse', 'softmax', 'scaled'),
-    schedule=('step', 'cosine', 'onecycle'), test_scenes=('other', 'same'))
+    blend=('mask', 'alpha'), ground=('foreground', 'background'),
+    normalizer=('propensity', 'inverse', 'softmax', 'scaled'), schedule=('step', 'cosine', 'onecycle'),
+    test_scenes=('other', 'same'))
 
 # %% ../nbs/15_arguments.ipynb #15a00006
 def _is_whole(value:Any)->bool: return isinstance(value, Integral) and not isinstance(value, bool)

@@ -9,9 +9,10 @@ from common import needs
 from dd_debias.background import bg_fmnist, scenes
 from dd_debias.bias import cmnist, paint_color
 from dd_debias.corruptions import corrupted_cifar10
+from dd_debias.fairdd_sets import PURE_COLORS, c_fmnist, c_mnist, cifar10_s
 from dd_debias.natural import bar
 from dd_debias.pixels import pad
-from dd_debias.sources import mnist
+from dd_debias.sources import cifar10, mnist
 
 
 def cells(data):
@@ -71,6 +72,31 @@ def test_background_of_digits_stays_black():
 @needs('mnist')
 def test_any_share_can_conflict():
     assert [(~cmnist(c).aligned).sum().item() for c in (0., .1)] == [0, 5500]
+
+@pytest.mark.parametrize('make', [
+    pytest.param(c_mnist, marks=needs('mnist')), pytest.param(c_fmnist, marks=needs('fashion_mnist'))])
+@pytest.mark.parametrize('ground', ['foreground', 'background'])
+def test_sets_of_fairdd_have_its_sizes_and_pure_colors(make, ground):
+    train, test = make(ground=ground), make(split='test', ground=ground)
+    assert train.images.shape == (60000, 3, 32, 32) and (~train.aligned).sum() == 6000
+    assert len(test) == 10000 and even(cells(test))
+    border = test.images[:, :, :4].amax((2, 3)) # the image lies in the lower right
+    assert border.eq(PURE_COLORS[test.bias] if ground == 'background' else 0).all()
+
+@needs('mnist')
+def test_all_images_of_mnist_are_in_train():
+    with pytest.raises(ValueError, match="split must be 'train' or 'test'"): c_mnist(split='valid')
+
+@needs('cifar10')
+def test_half_of_cifar10_s_is_grey():
+    train, test = cifar10_s(), cifar10_s(split='test')
+    for data, aligned in ((train, 4500), (test, 1000)):
+        assert data.labels[data.aligned].bincount().tolist() == [aligned]*10
+        is_grey = (data.images[:, :1] == data.images).all(1).all((1, 2))
+        assert is_grey[(data.labels < 5) == data.aligned].all()
+        assert is_grey.sum() < .51*len(data) # very few photographs in colour have none
+    images, labels = cifar10('test')
+    assert len(test) == 20000 and test.images[10000:][labels < 5].equal(images[labels < 5]) # in colour
 
 @needs('bar64')
 def test_bar_sizes():
