@@ -62,7 +62,8 @@ def networks(tiny):
 def dm(side, device, tiny, steps=2):
     (x, y), (net, plain) = real(6000, device), networks(tiny)
     batch = 8 if tiny else 256
-    if side == 'ours': return partial(distill_dm, x, y, steps=steps, batch=batch, lr=1., net=net), steps
+    compiled = device == 'cpu' and not tiny # as in a run of a hundred steps
+    if side == 'ours': return partial(distill_dm, x, y, steps=steps, batch=batch, lr=1., net=net, compiled=compiled), steps
     return partial(reference.dm_step, plain, ready(x), y, synthetic(device).requires_grad_(), batch), 1
 
 def dsa(side, device, tiny):
@@ -187,7 +188,7 @@ def measure(name, side, device, tiny, folder=None, with_flops=True):
     after = peak_memory(device)
     flops = None
     if with_flops and side == 'ours' and name not in NOT_COUNTED:
-        with FlopCounterMode(display=False) as count: f()
+        with FlopCounterMode(display=False) as count, torch.compiler.set_stance('force_eager'): f()
         flops = count.get_total_flops()/units
     return SimpleNamespace(
         seconds=m.median/units, peak=after, added=after-before, flops=flops,

@@ -26,7 +26,8 @@ CALL_TIME = frozenset({ # given at the call, by a run or by another function; re
     'split', 'seeds', 'weights', 'bias', 'stats', 'soft_labels', 'shard', 'resume_from', 'rare', 'on_step', 'on_epoch',
     'on_expert', 'on_skip'})
 EXECUTION = frozenset({ # where and how fast our own functions work, which does not change what they give
-    'root', 'cache', 'device', 'devices', 'executor', 'stacked', 'stack_size', 'bf16'})
+    'root', 'cache', 'device', 'devices', 'executor', 'stacked', 'stack_size', 'bf16',
+    'compiled'})
 
 def _full_name(f:Callable)->str: return f'{f.__module__}.{f.__qualname__}'
 

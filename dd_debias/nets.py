@@ -9,8 +9,11 @@ __all__ = ['conv_norm', 'AvgPool2x2', 'ConvNet', 'MLP', 'LeNet', 'AlexNet', 'VGG
            'build_net', 'map_chunks']
 
 # %% ../nbs/11_nets.ipynb #06feed00
+import logging
 import math
+import os
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from itertools import product
 
 import torch
@@ -42,7 +45,7 @@ def conv_norm(
     norm:nn.InstanceNorm2d,
 )->Tensor: # (N,F,H,W)
     "`norm(conv(x))`; on a CPU computed as one product of matrices"
-    if x.device.type != 'cpu': return norm(conv(x))
+    if x.device.type != 'cpu' or torch.compiler.is_compiling(): return norm(conv(x))
     n, channels, h, w = x.shape
     k = conv.kernel_size[0]
     padded = F.pad(x, [k//2]*4)
@@ -66,7 +69,7 @@ def conv_norm(
 class AvgPool2x2(nn.Module):
     "The mean of each two by two pixels; on a CPU computed as a product of two matrices"
     def forward(self, x:Tensor)->Tensor: # (N,C,H,W) -> (N,C,H/2,W/2)
-        if x.device.type != 'cpu': return F.avg_pool2d(x, 2)
+        if x.device.type != 'cpu' or torch.compiler.is_compiling(): return F.avg_pool2d(x, 2)
         pairs = x.unflatten(-2, (-1, 2)) # (N,C,H/2,2,W)
         two_rows = pairs.flatten(-2) # (N,C,H/2,2W) two rows beside each other
         each = torch.eye(x.shape[-1]//2, dtype=x.dtype) # (W/2,W/2)
@@ -230,6 +233,18 @@ def build_net(
     return model.to(images.device)
 
 # %% ../nbs/11_nets.ipynb #f009dc42
+@cache
+def _compiled_call()->Callable: # call(f, x) -> f(x)
+    "By `torch.compile`, once for each kind of network and shape; without it where it does not work"
+    os.environ.setdefault('TORCHINDUCTOR_COMPILE_THREADS', '1') # no processes of its own
+    logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR) # warns of CUDA without a GPU
+    def call(f, x): return f(x)
+    try:
+        compiled = torch.compile(call, dynamic=False)
+        compiled(torch.relu, torch.ones(8))
+    except Exception: return call # a missing compiler, or anything else about this machine
+    return compiled
+
 def map_chunks(
     f:Callable, # a network, or its .embed
     x:Tensor, # (N,...)
@@ -237,11 +252,17 @@ def map_chunks(
     *,
     graph:bool=False, # record what is computed, to differentiate it
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
+    compiled:bool=False, # by torch.compile; only without a graph
 )->Tensor: # (N,...) float32
     "`f(x)`, computed a chunk at a time"
+    if graph and compiled: raise ValueError('compiled must be False with graph=True, which it does not make faster')
     if size is None: size = 32 if x.device.type == 'cpu' else 4096
     n_chunks = max(1, math.ceil(len(x)/size))
-    outputs = []
+    chunks = x.chunk(n_chunks)
+    if compiled:
+        f = partial(_compiled_call(), f)
+        missing = n_chunks*size-len(x)
+        chunks = torch.cat([x, x.new_zeros(missing, *x.shape[1:])]).split(size) # all of one shape
     with torch.set_grad_enabled(graph), autocast_bf16(x.device, bf16):
-        for chunk in x.chunk(n_chunks): outputs.append(f(chunk).float())
-        return torch.cat(outputs)
+        outputs = [f(chunk).float() for chunk in chunks]
+        return torch.cat(outputs)[:len(x)]

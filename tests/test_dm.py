@@ -10,7 +10,7 @@ from dd_debias.augment import siamese_augment
 from dd_debias.bias import color_digits
 from dd_debias.distilled import unpack_canvas
 from dd_debias.dm import default_lr, distill_dm, kernel_distance, mean_distance
-from dd_debias.nets import ConvNet
+from dd_debias.nets import ConvNet, _compiled_call, map_chunks
 from dd_debias.pixels import channel_stats, to_float
 from dd_debias.runtime import derive_seed, seeded
 from dd_debias.sampling import ClassSampler, draw_by_weight
@@ -53,6 +53,38 @@ def test_dm_matches_the_plain_loop(sampling, anneal, rates):
         s = (s.detach()-rates[step]*velocity).requires_grad_()
         assert F.cosine_similarity(losses[step][0].flatten(), s.flatten(), 0) > .9999
     assert torch.allclose(syn.images, losses[-1][0]*std+mean)
+
+def test_compiled_embeddings(monkeypatch):
+    "The same images up to rounding, and to the bit where a run goes on; by itself in a long run, part or whole"
+    train = color_digits()[:200]
+    states, asked = [], []
+    distill = partial(distill_dm, *train.xy, ipc=2, steps=4, batch=5, net=partial(ConvNet, width=16))
+    def keep(step, steps, state):
+        states.append(dict(step=step, images=state['images'].clone(), velocity=state['velocity'].clone()))
+
+    plain = distill(compiled=False)
+    compiled = distill(compiled=True, on_step=keep)
+    assert torch.allclose(compiled.images, plain.images, atol=.01)
+    assert distill(compiled=True, resume_from=states[1]).images.equal(compiled.images)
+
+    def spy(f, x, graph=False, compiled=False, **how):
+        if not graph: asked.append(compiled)
+        return map_chunks(f, x, graph=graph, **how)
+    monkeypatch.setattr('dd_debias.dm.map_chunks', spy)
+    distill()
+    monkeypatch.setattr('dd_debias.dm.LONG_RUN', 4*10*5*16*16-1)
+    distill()
+    distill(shard=(0, 2)) # as the whole of it
+    assert asked == [False]*4+[True]*8
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch):
+    def broken(f, **how): raise RuntimeError('no C++ compiler')
+    net, x = ConvNet(size=16, width=16), torch.rand(40, 3, 16, 16)
+    monkeypatch.setattr(torch, 'compile', broken)
+    _compiled_call.cache_clear()
+    try: assert torch.allclose(map_chunks(net, x, compiled=True), map_chunks(net, x), atol=.02)
+    finally: _compiled_call.cache_clear()
+    with pytest.raises(ValueError, match='compiled must be False'): map_chunks(net, x, graph=True, compiled=True)
 
 def test_dm_loss_matches_the_authors_code(authors):
     net, given = authors
