@@ -62,8 +62,9 @@ def networks(tiny):
 def dm(side, device, tiny, steps=2):
     (x, y), (net, plain) = real(6000, device), networks(tiny)
     batch = 8 if tiny else 256
-    compiled = device == 'cpu' and not tiny # as in a run of a hundred steps
-    if side == 'ours': return partial(distill_dm, x, y, steps=steps, batch=batch, lr=1., net=net, compiled=compiled), steps
+    if side == 'ours':
+        compiled = device == 'cpu' and not tiny # as in a run of a hundred steps
+        return partial(distill_dm, x, y, steps=steps, batch=batch, lr=1., net=net, compiled=compiled), steps
     return partial(reference.dm_step, plain, ready(x), y, synthetic(device).requires_grad_(), batch), 1
 
 def dsa(side, device, tiny):
