@@ -219,7 +219,7 @@ from dd_debias.bias import color_digits
 from dd_debias.dm import distill_dm
 from dd_debias.nets import ConvNet
 from dd_debias.run import run
-distill = partial(distill_dm, ipc=2, steps=100000, batch=8, net=partial(ConvNet, width=8))
+distill = partial(distill_dm, ipc=2, steps=100000, batch=8, net=partial(ConvNet, width=8), compiled=False)
 if __name__ == '__main__': run(color_digits, distill, None, out=sys.argv[1], device='cpu,cpu')
 """
 
