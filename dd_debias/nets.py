@@ -261,8 +261,9 @@ def map_chunks(
     chunks = x.chunk(n_chunks)
     if compiled:
         f = partial(_compiled_call(), f)
-        missing = n_chunks*size-len(x)
-        chunks = torch.cat([x, x.new_zeros(missing, *x.shape[1:])]).split(size) # all of one shape
+        *full, last = x.split(size)
+        filled = torch.cat([last, last.new_zeros(size-len(last), *last.shape[1:])])
+        chunks = (*full, filled) # all of one shape
     with torch.set_grad_enabled(graph), autocast_bf16(x.device, bf16):
         outputs = [f(chunk).float() for chunk in chunks]
         return torch.cat(outputs)[:len(x)]

@@ -130,7 +130,7 @@ def test_classes_are_shared_and_budget_holds(cluster, tmp_path):
         assert shared.images.equal(distill(*train.xy, ipc=2).images)
         start = time.monotonic()
         assert sweep(eight_runs(tmp_path, steps=10**6, compiled=False), executor=executor, budget=5) == []
-        assert time.monotonic()-start < 60
+        assert time.monotonic()-start < 20
     with pytest.raises(ValueError, match='no machine of it has 2 CPUs'): RayExecutor(cluster.address, cpus_per_task=2)
 
 DRIVER = '''
