@@ -8,7 +8,8 @@ propensities. Nothing is chosen here: all options are the package's defaults, si
 Started again, it continues with what is not recorded yet."""
 import sys
 from functools import partial
-from pathlib import Path
+
+from recorded import RESULTS, unrecorded
 
 from dd_debias.coresets import distill_random
 from dd_debias.dm import distill_dm
@@ -21,12 +22,11 @@ from dd_debias.recipes import apply_recipe
 from dd_debias.run import run, sweep
 from dd_debias.train import train_classifier
 
-RESULTS = Path(__file__).resolve().parents[1]/'results'
 NET = partial(ConvNet, width=64)
 DISTILLERS = [partial(distill_dm, net=NET), distill_random]
 WEIGHTS = [None, partial(weigh_kde, encoder=GlanceEncoder), weigh_propensity]
 JUDGE = partial(evaluate, networks=2, train=apply_recipe(partial(train_classifier, net=NET), 'quick'))
 
 if __name__ == '__main__':
-    sweep(partial(run, bar, distill, weigh, JUDGE, seed=seed, out=RESULTS)
-          for seed in map(int, sys.argv[1:] or range(3)) for distill in DISTILLERS for weigh in WEIGHTS)
+    sweep(unrecorded(partial(run, bar, distill, weigh, JUDGE, seed=seed, out=RESULTS)
+          for seed in map(int, sys.argv[1:] or range(3)) for distill in DISTILLERS for weigh in WEIGHTS))

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import torch
 
-from dd_debias.records import append_line
+from dd_debias.artifacts import records_file
+from dd_debias.config import identity
+from dd_debias.records import append_line, read_records, run_config
 from dd_debias.run import git_commit, load_average
 
 RESULTS = Path(__file__).resolve().parents[1]/'results'
@@ -15,6 +17,13 @@ def is_recorded(name, line):
     path = RESULTS/name
     lines = [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
     return any(line.items() <= old.items() for old in lines)
+
+def unrecorded(runs):
+    "Those of some partials of `run` that results/ has no record of, also where their folders are not at hand"
+    for one in runs:
+        config = run_config(*one.args, one.keywords['seed'])
+        file = records_file(RESULTS, config)
+        if not file.exists() or identity(config) not in set(read_records(file).identity): yield one
 
 def add(name, line, device='cpu', show=True):
     "Add a line to results/<name>, and print it"

@@ -9,7 +9,8 @@ which are what FairDD and COBRA match. Nothing is chosen here. Started again, it
 import argparse
 from functools import partial
 from itertools import product
-from pathlib import Path
+
+from recorded import RESULTS, unrecorded
 
 from dd_debias.dm import distill_dm
 from dd_debias.evaluate import evaluate
@@ -20,7 +21,6 @@ from dd_debias.recipes import apply_recipe
 from dd_debias.run import run, sweep
 from dd_debias.train import train_classifier
 
-RESULTS = Path(__file__).resolve().parents[1]/'results'
 SETS = [c_mnist, partial(c_mnist, ground='background'), cifar10_s, c_fmnist, partial(c_fmnist, ground='background')]
 WEIGHTS = [None, weigh_kde, weigh_propensity, weigh_groups]
 EVALUATE = partial(evaluate, networks=2, train=apply_recipe(train_classifier, 'quick'))
@@ -30,5 +30,6 @@ if __name__ == '__main__':
     parser.add_argument('seeds', type=int, nargs='*', default=[0], metavar='seed')
     parser.add_argument('--ipc', type=int, nargs='+', default=[10])
     chosen = parser.parse_args()
-    sweep(partial(run, data, partial(distill_dm, ipc=ipc), weigh, EVALUATE, seed=seed, out=RESULTS)
-          for seed, ipc, data, weigh in product(chosen.seeds, chosen.ipc, SETS, WEIGHTS))
+    sweep(unrecorded(
+        partial(run, data, partial(distill_dm, ipc=ipc), weigh, EVALUATE, seed=seed, out=RESULTS)
+        for seed, ipc, data, weigh in product(chosen.seeds, chosen.ipc, SETS, WEIGHTS)))

@@ -93,10 +93,7 @@ def evaluator(side, device, tiny):
     net, plain = networks(tiny)
     if side == 'reference': return partial(reference.train_networks, plain, x, y, many, epochs), many*epochs
     train = partial(train_classifier, x.sigmoid(), y, net=net, epochs=epochs)
-    seeds = tuple(range(many))
-    if device == 'cuda': return partial(train, seeds=seeds), many*epochs
-    def one_by_one(): return [train(seed=s) for s in seeds]
-    return one_by_one, many*epochs
+    return partial(train, seeds=range(many)), many*epochs
 
 def encoder(side, device, tiny):
     x, y = real(6000, device)

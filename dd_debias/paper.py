@@ -30,17 +30,18 @@ from .coresets import distill_random
 from .corruptions import corrupted_cifar10
 from .dfa import train_dfa
 from .distilled import Distilled, load
-from .dm import distill_dm
+from .dm import distill_dm, kernel_distance
 from .dsa import distill_dsa
 from .evaluate import evaluate
-from .kde import weigh_kde
+from .groups import weigh_groups
+from .kde import weigh_kde, weigh_propensity
 from .mtt import distill_mtt
 from .nets import ConvNet
 from .plots import format_mean_std, subplots
 from .recipes import apply_recipe
 from .records import read_records, run_config
 from .run import run, sweep
-from .runtime import check_device
+from .runtime import accepted_kwargs, check_device
 from .selecmix import train_selecmix
 from .surrogates import distill_dm_surrogate, distill_mtt_surrogate
 from .train import train_classifier
@@ -66,13 +67,20 @@ METHODS = {
     'DFA': Method(distill_dm, train=train_dfa), # debiasing afterwards
     'SelectMix*': Method(distill_dm, train=train_selecmix),
     'DM+DFA': Method(partial(distill_dm_surrogate, surrogate=_narrow_dfa)), # debiasing inside the distiller
-    'MTT+SelecMix': Method(distill_mtt_surrogate)}
+    'MTT+SelecMix': Method(distill_mtt_surrogate),
+    'MTT+KDE': Method(distill_mtt, weigh_kde),
+    'DM+propensity': Method(distill_dm, weigh_propensity),
+    'DSA+propensity': Method(distill_dsa, weigh_propensity),
+    'MTT+propensity': Method(distill_mtt, weigh_propensity),
+    'DM+groups': Method(distill_dm, weigh_groups),
+    'DSA+groups': Method(distill_dsa, weigh_groups),
+    'DM2x2+propensity': Method(partial(distill_dm, factor=2, distance=kernel_distance), weigh_propensity)}
 
 # %% ../nbs/54_paper.ipynb #92f7b263
 def cells(
     query:str='', # for pandas.DataFrame.query, such as 'part == "table1" and ipc == 10'
 )->pd.DataFrame: # columns part, dataset, method, conflict (a share), ipc, variance, temperature (of the weights)
-    "The cells of the paper's tables and figures"
+    "The cells of the paper's tables and figures, and those beyond it"
     columns = ('part', 'dataset', 'method', 'conflict', 'ipc', 'variance', 'temperature')
     rows:list[tuple] = []
     def add(part, sets, methods, conflicts=(.01, .02, .05), ipcs=(1, 10, 50), variances=(.1,), temperatures=(1.,)):
@@ -83,6 +91,8 @@ def cells(
     add('table3', SETS, ['Random', 'MTT', 'DM+KDE'])
     add('table4', ['CMNIST', 'BG FMNIST'], ['DM', 'DFA', 'SelectMix*', 'DM+KDE'], [.05], [10, 50])
     add('table5', ['CMNIST'], ['DM', 'DM+DFA', 'MTT', 'MTT+SelecMix', 'DM+KDE'], [.05])
+    add('beyond', SETS, ['DM+propensity', 'DM+groups', 'DM2x2+propensity', 'DSA+propensity', 'DSA+groups',
+                         'MTT+KDE', 'MTT+propensity'])
     add('figure2', SETS, ['Full'], [.05, .9], [0])
     add('figure2', SETS, ['DM', 'DSA', 'MTT'], [.05, .9], [10])
     add('figure4', ['CMNIST'], ['DM+KDE'], [.05], [10], variances=[.003, .01, .03, .1, .3, 1., 3.])
@@ -106,12 +116,16 @@ def cell_run(
     if method.distill: distill = partial(apply_recipe(method.distill, recipe), ipc=int(cell.ipc))
     if method.weigh:
         kernel = dict(variance=float(cell.variance), temperature=float(cell.temperature))
-        weigh = partial(apply_recipe(method.weigh, recipe), **kernel)
+        taken = {name: kernel[name] for name in accepted_kwargs(method.weigh, *kernel)}
+        weigh = partial(apply_recipe(method.weigh, recipe), **taken)
     train = apply_recipe(method.train, recipe)
     networks = 5
     if recipe != 'paper':
         networks = 2 if distill else 1
         if not distill: train = partial(train, net=partial(ConvNet, width=32), epochs=5, batch=256, augment='')
+    if distill and recipe != 'paper':
+        images = distill.keywords.get('factor', 1)**2 # of a canvas: as many steps as of one image
+        if images > 1: train = partial(train, epochs=train.keywords['epochs']//images)
     if recipe == 'recorded':
         if cell.dataset == 'Corrupted CIFAR-10': data = partial(data, severity=5)
         if distill and cell.ipc > 10: train = partial(train, epochs=50)

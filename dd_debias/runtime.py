@@ -6,7 +6,7 @@ Docs: https://dd-debias.github.io/dd-debias/runtime.html.md"""
 
 # %% auto #0
 __all__ = ['WITHOUT_FLOAT64', 'seeded', 'derive_seed', 'torch_defaults', 'accepted_kwargs', 'oracle_kwargs', 'check_device',
-           'double', 'chain_hooks', 'mean_loss', 'progress_bar', 'end_with_parent']
+           'double', 'chain_hooks', 'mean_loss', 'progress_bar', 'end_with_parent', 'in_threads']
 
 # %% ../nbs/10_runtime.ipynb #14dd732f
 import hashlib
@@ -15,8 +15,10 @@ import multiprocessing
 import operator
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -131,3 +133,27 @@ def end_with_parent()->None:
 
     parent = multiprocessing.parent_process()
     if parent is not None: Thread(target=watch, args=(parent,), daemon=True).start()
+
+# %% ../nbs/10_runtime.ipynb #db68741d
+def in_threads(
+    jobs:Sequence[Callable[[], Any]], # that do not draw from torch's own generator
+    *,
+    at_once:int|None=None, # how many; None: as many as torch has threads
+)->list: # the value of each
+    "Call functions at the same time, each with its share of torch's threads"
+    threads = torch.get_num_threads()
+    at_once = min(at_once or threads, len(jobs))
+    if at_once <= 1: return [job() for job in jobs]
+
+    def call(job, share):
+        torch.set_num_threads(share) # of the thread that calls it
+        return job()
+
+    values:list[Any] = []
+    try:
+        for start in range(0, len(jobs), at_once):
+            some = jobs[start:start+at_once]
+            share = threads//len(some)
+            with ThreadPoolExecutor(len(some)) as pool: values += pool.map(partial(call, share=share), some)
+    finally: torch.set_num_threads(threads)
+    return values

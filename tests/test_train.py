@@ -47,5 +47,31 @@ def test_stacked_networks_match_networks_trained_alone(net, sampling):
     w = normalize_weights(torch.rand(12, generator=torch.Generator().manual_seed(1)), labels)
     quick = partial(
         train_classifier, images, labels, w, net=partial(Double, net), epochs=1, batch=6, sampling=sampling, bf16=False)
-    for alone, stacked in zip([quick(seed=s) for s in (3, 4)], quick(seeds=(3, 4)), strict=True):
+    several = quick(seeds=(3, 4), stacked=True)
+    for alone, stacked in zip([quick(seed=s) for s in (3, 4)], several, strict=True):
         assert all(close(b, a) for a, b in zip(alone.parameters(), stacked.parameters(), strict=True))
+
+@pytest.mark.parametrize('batch', [6, 256])
+def test_networks_side_by_side_are_the_same_as_alone_with_as_many_threads(batch):
+    "bit for bit, and torch's threads are left as they were"
+    train = partial(train_classifier, *color_digits()[:90].xy, net=narrow, epochs=2, batch=batch)
+    seeds, before = (3, 4, 5), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = [train(seed=s) for s in seeds]
+        torch.set_num_threads(len(seeds))
+        side_by_side = train(seeds=seeds)
+        assert torch.get_num_threads() == len(seeds)
+    finally: torch.set_num_threads(before)
+    for a, b in zip(alone, side_by_side, strict=True):
+        assert all(p.equal(q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+def with_batch_norm(channels, classes, size):
+    pixels = channels*size*size
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(pixels), torch.nn.Linear(pixels, classes))
+
+def test_networks_with_batch_norm_train_side_by_side():
+    train = partial(train_classifier, *color_digits()[:60].xy, net=with_batch_norm, epochs=1, batch=20)
+    for model, seed in zip(train(seeds=(3, 4)), (3, 4), strict=True):
+        alone = train(seed=seed).state_dict()
+        assert all(close(value.float(), alone[name].float()) for name, value in model.state_dict().items())

@@ -87,7 +87,8 @@ WRONG = {
     'sampling of a trainer': (
         lambda: train_classifier(*few.xy, sampling='none', net=MLP), "sampling must be 'importance' or 'weighted'"),
     'stack with buffers': (
-        lambda: train_classifier(*few.xy, seeds=(0, 1), net=with_batch_norm), 'train with one seed at a time'),
+        lambda: train_classifier(*few.xy, seeds=(0, 1), stacked=True, net=with_batch_norm),
+        'such as those of batch norm, cannot be; leave it out'),
     'bias too short': (lambda: train_groupdro(*few.xy, bias=few.bias[:5]), 'bias must be one number per sample'),
     'oracle without bias': (
         lambda: evaluate(distill_random(*few.xy, ipc=1), few, train=train_groupdro),

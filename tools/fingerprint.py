@@ -102,7 +102,7 @@ def training():
     trainers['importance'] = partial(train_classifier, sampling='importance', **quick)
     trainers['train_groupdro'] = partial(train_groupdro, bias=few.bias, **quick)
     for name, trainer in trainers.items(): show(name, trainer(*few.xy)(test.images))
-    show('stack', *[model(test.images) for model in train_classifier(*few.xy, seeds=(1, 2), **quick)])
+    show('stack', *[model(test.images) for model in train_classifier(*few.xy, seeds=(1, 2), stacked=True, **quick)])
     scores = evaluate(few, test, train=partial(train_classifier, **quick), networks=2)
     show('evaluate', torch.tensor(scores.values), torch.tensor(confidence_interval(scores).values))
 
