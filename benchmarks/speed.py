@@ -184,13 +184,14 @@ def measure(name, side, device, tiny, folder=None, with_flops=True):
     m = timer.timeit(1) # the first is slower
     if not tiny and m.median < 20: m = timer.timeit(1) if m.median > 2 else timer.blocked_autorange(min_run_time=2)
     after = peak_memory(device)
-    flops = None
+    flops, rate = None, None
     if with_flops and side == 'ours' and name not in NOT_COUNTED:
+        rate = matrix_rate(device)
+        torch.set_num_threads(1) # the counter cannot look into other threads
         with FlopCounterMode(display=False) as count, torch.compiler.set_stance('force_eager'): f()
         flops = count.get_total_flops()/units
     return SimpleNamespace(
-        seconds=m.median/units, peak=after, added=after-before, flops=flops,
-        rate=matrix_rate(device) if flops else None)
+        seconds=m.median/units, peak=after, added=after-before, flops=flops, rate=rate)
 
 def in_a_process(*args):
     with multiprocessing.get_context('spawn').Pool(1) as pool: return pool.apply(measure, args)
