@@ -138,11 +138,11 @@ def end_with_parent()->None:
 def in_threads(
     jobs:Sequence[Callable[[], Any]], # that do not draw from torch's own generator
     *,
-    at_once:int|None=None, # how many; None: as many as torch has threads
+    at_once:int=sys.maxsize, # no more than this, nor than torch has threads
 )->list: # the value of each
     "Call functions at the same time, each with its share of torch's threads"
     threads = torch.get_num_threads()
-    at_once = min(at_once or threads, len(jobs))
+    at_once = min(at_once, threads, len(jobs))
     if at_once <= 1: return [job() for job in jobs]
 
     def call(job, share):

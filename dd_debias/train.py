@@ -28,7 +28,7 @@ from .sampling import epoch_batches
 from .weights import validate_inputs
 
 # %% ../nbs/40_train.ipynb #98a03c3b
-SIDE_BY_SIDE = 2**18 # pixels of a mini-batch, such as 256 images of 32x32: with more, networks train one by one
+SIDE_BY_SIDE = 2**19 # pixels of all mini-batches that are in memory at once: 512 images of 32x32, about 2 GB
 
 def fit(
     update:Callable|Sequence[Callable], # a step, update(x (n,C,H,W), idx (n,), epoch) -> loss (); or one a network
@@ -63,7 +63,7 @@ def fit(
     if callable(update): runs = [losses_of(update, generators)]
     else: runs = [losses_of(u, [g]) for u, g in zip(update, generators, strict=True)]
     pixels = min(batch, len(images))*images[0, 0].numel()
-    at_once = None if images.device.type == 'cpu' and pixels <= SIDE_BY_SIDE else 1
+    at_once = max(1, SIDE_BY_SIDE//pixels) if images.device.type == 'cpu' else 1 # networks
     for epoch in range(1, epochs+1):
         losses = in_threads([partial(next, run) for run in runs], at_once=at_once)
         loss = losses[0] if len(losses) == 1 else torch.stack(losses) # () or (K,)

@@ -205,7 +205,7 @@ def test_dry_run_says_all_and_records_nothing(tmp_path, capsys):
     out = capsys.readouterr().out
     assert 'distill_dm(ipc=2, steps=30' in out and 'weigh_kde(' in out and f'would be in {tmp_path}' in out
     table = {line.split()[0]: line.split()[1:] for line in out.partition('s in all')[2].splitlines() if line.strip()}
-    assert table['distill'][0] == '30' and table['train'][0] == '80' and float(table['train'][-1]) > 0
+    assert table['distill'][0] == '30' and table['train'][0] == '40' and float(table['train'][-1]) > 0
     assert main(command) == 0 and main([*command, '--dry-run']) == 0
     assert f'is recorded in {tmp_path}' in capsys.readouterr().out
 
