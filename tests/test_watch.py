@@ -42,7 +42,7 @@ def test_a_run_tells_phase_and_test_set(tmp_path):
     assert seen['distill'] == [(len(color_digits(split='test')), step, 3) for step in (1, 2, 3)]
     losses = read_losses(tmp_path/record['name']/'losses.csv')
     last = losses.groupby('phase').step.max()
-    assert last.distill == 3 and last.evaluate == 4 and last.weigh == seen['weigh'][-1][1]
+    assert last.distill == 3 and last.evaluate == 2 and last.weigh == seen['weigh'][-1][1]
     assert losses.groupby('phase').size().max() <= 200
 
 def test_torn_losses(tmp_path):
