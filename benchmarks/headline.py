@@ -7,7 +7,8 @@ narrow and so few steps that it is soonest. Adds records to results/cmnist.jsonl
 What `soon` changes was chosen on validation images."""
 import sys
 from functools import partial
-from pathlib import Path
+
+from recorded import RESULTS
 
 from dd_debias.bias import cmnist
 from dd_debias.dm import distill_dm
@@ -18,7 +19,6 @@ from dd_debias.recipes import apply_recipe
 from dd_debias.run import run
 from dd_debias.train import train_classifier
 
-RESULTS = Path(__file__).resolve().parents[1]/'results'
 TRAIN = apply_recipe(train_classifier, 'quick')
 SETTINGS = { # of weights, distilling, training
     'quick': (dict(), dict(), dict()),

@@ -132,15 +132,12 @@ def stack_models(
     return params, forward
 
 def should_stack(
-    net:Callable, # net(channels, num_classes, size) -> nn.Module
-    images:Tensor, # (N,C,H,W)
+    net:nn.Module, # one of several
 )->bool:
     "Whether to train as a stack: small networks on a GPU. A CPU is faster side by side (`benchmarks/evaluation.py`)"
-    if not images.is_cuda: return False
-    channels, size = images.shape[1:3]
-    model = net(channels, 10, size)
-    has_buffers = any(True for _ in model.buffers())
-    return not has_buffers and sum(p.numel() for p in model.parameters()) < 2e6 # our guess, not measured
+    on_gpu = next(net.parameters()).is_cuda
+    has_buffers = any(True for _ in net.buffers())
+    return on_gpu and not has_buffers and sum(p.numel() for p in net.parameters()) < 2e6 # our guess, not measured
 
 def _one_model(net, bf16): # parameters and forward, as from `stack_models`
     has_buffers = any(True for _ in net.buffers()) # batch norm computes its statistics over the whole batch
@@ -209,7 +206,7 @@ def train_classifier(
         return update
 
     nets = [m.net for m in models]
-    if stacked is None: stacked = should_stack(net, images)
+    if stacked is None: stacked = should_stack(nets[0])
     if stacked and len(nets) > 1: update = update_of(*stack_models(nets))
     else: update = [update_of(*_one_model(n, bf16)) for n in nets]
     trained:Any = models if seeds else models[0]

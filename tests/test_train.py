@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 import torch
-from common import any_set, close, some_set
+from common import any_set, close, some_set, with_batch_norm
 
 from dd_debias.bias import color_digits
 from dd_debias.dfa import train_dfa
@@ -65,10 +65,6 @@ def test_networks_side_by_side_are_the_same_as_alone_with_as_many_threads(batch)
     finally: torch.set_num_threads(before)
     for a, b in zip(alone, side_by_side, strict=True):
         assert all(p.equal(q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
-
-def with_batch_norm(channels, classes, size):
-    pixels = channels*size*size
-    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(pixels), torch.nn.Linear(pixels, classes))
 
 def test_networks_with_batch_norm_train_side_by_side():
     train = partial(train_classifier, *color_digits()[:60].xy, net=with_batch_norm, epochs=1, batch=20)

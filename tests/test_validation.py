@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 import torch
-from common import few, short
+from common import few, short, with_batch_norm
 from torch.utils.data import DataLoader
 
 from dd_debias._discover import functions
@@ -32,10 +32,6 @@ from dd_debias.runtime import oracle_kwargs
 from dd_debias.train import train_classifier
 
 features = torch.nn.functional.normalize(torch.randn(100, 8, generator=torch.Generator().manual_seed(0)), dim=1)
-
-def with_batch_norm(channels, classes, size):
-    pixels = channels*size*size
-    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(pixels), torch.nn.Linear(pixels, classes))
 
 def mlp_experts(*args, net, **kwargs): return short(*args, net=MLP, **kwargs) # whatever net is asked for
 
