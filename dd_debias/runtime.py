@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from io import TextIOWrapper
 from threading import Thread
 from typing import Any
 
@@ -115,11 +116,14 @@ def mean_loss(
 def progress_bar(
     title:str,
 )->Callable: # a hook
-    "A hook that draws a progress bar with the time left"
+    "A hook that draws a progress bar with the time left; in a file, such as the log of a job, twice a minute"
     bar:tqdm|None = None
+    to_file = isinstance(sys.stderr, TextIOWrapper) and not sys.stderr.isatty() # in Jupyter it is of another type
+    seconds = 30. if to_file else .1
     def hook(step, steps, state):
         nonlocal bar
-        if bar is None: bar = tqdm(total=steps, initial=step-1, desc=f'{title:8}', file=sys.stderr, dynamic_ncols=True)
+        if bar is None: bar = tqdm(total=steps, initial=step-1, desc=f'{title:8}', file=sys.stderr, dynamic_ncols=True,
+                                   mininterval=seconds)
         bar.update(step-bar.n)
         if step >= steps: bar.close()
     return hook

@@ -1,5 +1,7 @@
 "Hooks that watch, and the losses that a run keeps"
 import sys
+import time
+from contextlib import redirect_stderr
 from functools import partial
 
 import pytest
@@ -14,6 +16,7 @@ from dd_debias.evaluate import evaluate
 from dd_debias.mtt import distill_mtt
 from dd_debias.nets import ConvNet
 from dd_debias.run import run
+from dd_debias.runtime import progress_bar
 from dd_debias.train import train_classifier
 from dd_debias.watch import tensorboard_log, trackio_log, watch
 
@@ -72,3 +75,13 @@ def test_trackio_is_written_to(tmp_path, monkeypatch):
     DISTILLERS['dm'](*few.xy, on_step=watch(trackio_log('one'), loss_every=1))
     trackio.finish()
     assert list(tmp_path.rglob('*'))
+
+def test_a_progress_bar_leaves_few_lines_in_a_file(tmp_path):
+    log = tmp_path/'log'
+    with open(log, 'w') as file, redirect_stderr(file):
+        draw = progress_bar('walk')
+        for step in range(1, 7):
+            draw(step, 6, {})
+            time.sleep(.15) # on a terminal it is drawn every tenth of a second
+    lines = log.read_text().replace('\r', '\n').split('\n')
+    assert [line.split('|')[0].split() for line in lines if line] == [['walk', ':', '0%'], ['walk', ':', '100%']]
