@@ -9,6 +9,7 @@ from common import ROOT, needs
 from dd_debias.corruptions import PRESETS
 from dd_debias.distilled import load
 from dd_debias.dm import distill_dm
+from dd_debias.encoder import train_encoder
 from dd_debias.evaluate import evaluate
 from dd_debias.paper import cells, compare_to_paper
 from dd_debias.records import read_records
@@ -90,6 +91,7 @@ def test_front_page_program_runs():
     program = next(re.sub(r'^#\|.*\n', '', c) for c in cells if 'train, test = cmnist' in c)
     names = {}
     exec(imports, names)
+    names['train_encoder'] = partial(train_encoder, steps=20)
     names['distill_dm'] = partial(distill_dm, steps=2)
     names['evaluate'] = partial(evaluate, networks=1, train=partial(train_classifier, epochs=1))
     exec(program.replace('evaluate(', 'scores = evaluate('), names)

@@ -1,0 +1,61 @@
+"""How wide a kernel where two shortcuts share ten classes? CIFAR10-S, on training images that are held out. Adds lines
+to results/kernel_width.jsonl.
+
+    DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py       # half an hour on one core
+    DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py .4 1  # these variances
+
+A tenth of the training images, in colour and in grey as in the test set, takes no part in anything but the accuracy.
+DM with ten images per class, networks of width 64, the judge of the recipe `quick`. What has been recorded is not
+measured again."""
+import sys
+from functools import partial
+
+import torch
+from recorded import add, is_recorded
+
+from dd_debias.dataset import BiasedDataset
+from dd_debias.dm import distill_dm
+from dd_debias.evaluate import evaluate
+from dd_debias.fairdd_sets import cifar10_s, paint_grey
+from dd_debias.groups import group_weights
+from dd_debias.kde import weigh_kde
+from dd_debias.nets import ConvNet
+from dd_debias.recipes import apply_recipe
+from dd_debias.sources import cifar10
+from dd_debias.train import train_classifier
+from dd_debias.weights import conflict_share, effective_size
+
+NET = partial(ConvNet, width=64)
+JUDGE = partial(evaluate, networks=2, train=partial(apply_recipe(train_classifier, 'quick'), net=NET))
+VARIANCES = (.1, .2, .4, .8)
+
+def split(seed):
+    "What is distilled, and what judges it: each image that is held out, in colour and in grey"
+    train = cifar10_s(seed=seed)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    held_out, kept = order[:len(train)//10], order[len(train)//10:]
+    images, labels = (part[held_out] for part in cifar10('train'))
+    is_grey = torch.arange(2*len(labels)) >= len(labels)
+    images, labels = torch.cat([images, images]), torch.cat([labels, labels])
+    bias = labels.where(is_grey == (labels < 5), 10+(~is_grey).long()) # as in `cifar10_s`
+    return train[kept], BiasedDataset(paint_grey(images, bias), labels, bias, train.classes)
+
+def measure(name, weigh, train, judges, seed):
+    cell = dict(set='cifar10_s', weights=name, seed=seed)
+    if is_recorded('kernel_width.jsonl', cell): return
+    weights = weigh(train)
+    syn = distill_dm(*train.xy, weights, net=NET, seed=seed)
+    scores = JUDGE(syn, judges, seed=seed)
+    line = {key: scores[key].round(2).tolist() for key in ('all', 'deo_max', 'deo_mean')}
+    if weights is not None:
+        line['share'] = round(conflict_share(weights, ~train.aligned), 3)
+        line['effective_size'] = round(effective_size(weights, train.labels).median().item())
+    add('kernel_width.jsonl', cell | line)
+
+if __name__ == '__main__':
+    train, judges = split(0)
+    for variance in map(float, sys.argv[1:] or VARIANCES):
+        def weigh(train, variance=variance): return weigh_kde(*train.xy, variance=variance)
+        measure(f'variance {variance:g}', weigh, train, judges, 0)
+    measure('true groups', lambda train: group_weights(train.labels, train.bias), train, judges, 0)
+    measure('none', lambda train: None, train, judges, 0)
