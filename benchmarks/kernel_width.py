@@ -1,18 +1,19 @@
-"""How wide a kernel where two shortcuts share ten classes? CIFAR10-S, on training images that are held out. Adds lines
-to results/kernel_width.jsonl.
+"""How wide a kernel on photographs? On images that are in no training set. Adds lines to results/kernel_width.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py       # half an hour on one core
-    DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py .4 1  # these variances
+    DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py cifar10_s          # forty minutes on one core
+    DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py cifar10_s .4 1     # these variances
+    DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py corrupted_cifar10
 
-A tenth of the training images, in colour and in grey as in the test set, takes no part in anything but the accuracy.
-DM with ten images per class, networks of width 64, the judge of the recipe `quick`. What has been recorded is not
-measured again."""
+DM with ten images per class, networks of width 64, the judge of the recipe `quick`. CIFAR10-S has no validation images:
+a tenth of its training images, in colour and in grey as in the test set, takes no part in anything but the accuracy.
+Corrupted CIFAR-10 has 5% conflicting images. What has been recorded is not measured again."""
 import sys
 from functools import partial
 
 import torch
 from recorded import add, is_recorded
 
+from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.dataset import BiasedDataset
 from dd_debias.dm import distill_dm
 from dd_debias.evaluate import evaluate
@@ -29,7 +30,10 @@ NET = partial(ConvNet, width=64)
 JUDGE = partial(evaluate, networks=2, train=partial(apply_recipe(train_classifier, 'quick'), net=NET))
 VARIANCES = (.1, .2, .4, .8)
 
-def split(seed):
+def split_corrupted_cifar10(seed):
+    return corrupted_cifar10(.05, seed=seed), corrupted_cifar10(.05, 'valid', seed=seed)
+
+def split_cifar10_s(seed):
     "What is distilled, and what judges it: each image that is held out, in colour and in grey"
     train = cifar10_s(seed=seed)
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
@@ -40,8 +44,8 @@ def split(seed):
     bias = labels.where(is_grey == (labels < 5), 10+(~is_grey).long()) # as in `cifar10_s`
     return train[kept], BiasedDataset(paint_grey(images, bias), labels, bias, train.classes)
 
-def measure(name, weigh, train, judges, seed):
-    cell = dict(set='cifar10_s', weights=name, seed=seed)
+def measure(dataset, name, weigh, train, judges, seed):
+    cell = dict(set=dataset, weights=name, seed=seed)
     if is_recorded('kernel_width.jsonl', cell): return
     weights = weigh(train)
     syn = distill_dm(*train.xy, weights, net=NET, seed=seed)
@@ -52,10 +56,14 @@ def measure(name, weigh, train, judges, seed):
         line['effective_size'] = round(effective_size(weights, train.labels).median().item())
     add('kernel_width.jsonl', cell | line)
 
+SETS = dict(cifar10_s=split_cifar10_s, corrupted_cifar10=split_corrupted_cifar10)
+
 if __name__ == '__main__':
-    train, judges = split(0)
-    for variance in map(float, sys.argv[1:] or VARIANCES):
-        def weigh(train, variance=variance): return weigh_kde(*train.xy, variance=variance)
-        measure(f'variance {variance:g}', weigh, train, judges, 0)
-    measure('true groups', lambda train: group_weights(train.labels, train.bias), train, judges, 0)
-    measure('none', lambda train: None, train, judges, 0)
+    dataset, *variances = sys.argv[1:]
+    seed = 0
+    train, judges = SETS[dataset](seed)
+    for variance in map(float, variances or VARIANCES):
+        def weigh(train, variance=variance): return weigh_kde(*train.xy, variance=variance, seed=seed)
+        measure(dataset, f'variance {variance:g}', weigh, train, judges, seed)
+    measure(dataset, 'true groups', lambda train: group_weights(train.labels, train.bias), train, judges, seed)
+    measure(dataset, 'none', lambda train: None, train, judges, seed)
