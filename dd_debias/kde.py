@@ -135,7 +135,7 @@ def kde_weights(
     features:Tensor, # (N,D)
     labels:Tensor, # (N,) 0..C-1
     *,
-    variance:float=.1, # of the kernel: paper, section 6
+    variance:float=.1, # of the kernel: paper, section 6; for photographs try .2 (our measurement)
     temperature:float=1., # our measurement; the paper uses .1 with its softmax
     normalizer:str='inverse', # 'inverse': f^(-1/T). 'propensity': (f_all/f)^(1/T). 'softmax', 'scaled': see above
     cap:float|None=None, # the most that a weight may be, with one for the mean of a class; None: no cap
@@ -185,7 +185,7 @@ def weigh_kde(
     encoder:Callable=GlanceEncoder, # the network; ResNetEncoder in the paper
     encoder_steps:int|None=None, # training steps of the encoder; None: eight passes over the images, at least 30
     encoder_lr:float=.001, # learning rate of the encoder; .01 for the two other encoders
-    variance:float=.1, # of the kernel: paper, section 6
+    variance:float=.1, # of the kernel: paper, section 6; for photographs try .2 (our measurement)
     temperature:float=1., # of the weights: towards 0, only the rarest count; large, all alike; our measurement
     normalizer:str='inverse', # 'inverse', 'propensity', or the softmax forms 'softmax' and 'scaled'
     cap:float|None=None, # the most that a weight may be, where the mean of a class is one; None: no cap
