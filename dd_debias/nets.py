@@ -189,7 +189,7 @@ def autocast_bf16(
     "A context in which convolutions and matrix products use bfloat16"
     device = torch.device(device)
     if enabled is None: enabled = _has_bf16(device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 # %% ../nbs/11_nets.ipynb #4391f61a
 class Standardized(nn.Module):

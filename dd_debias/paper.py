@@ -205,7 +205,7 @@ def cell_records(
     chosen:pd.DataFrame, # rows of `cells`
     records:pd.DataFrame, # from `read_records`
     *,
-    recipe:str='recorded', # that of the records that come with the package
+    recipe:str='recorded', # that of most records that come with the package
 )->pd.DataFrame: # rows of records, in the order of the cells and their seeds
     "The recorded runs of cells"
     by_identity = records.set_index('identity', drop=False)
@@ -246,18 +246,24 @@ def compare_to_paper(
     numbers:pd.DataFrame|None=None, # the paper's, as for `_paper_number`
     *,
     recipe:str='recorded', # as for `cell_records`
+    fallback:str='', # the recipe for cells that are not recorded under `recipe`
     value:str='accuracy.all', # a column that holds a list, one number a network
-)->pd.DataFrame: # the cells, with ours, spread (of networks and seeds), seeds, paper, paper_spread, difference, command
+)->pd.DataFrame: # the cells, with ours, spread (of networks and seeds), seeds, paper, paper_spread, difference, recipe, command
     "The recorded runs of cells, beside the paper's numbers"
     rows = []
     for cell in chosen.itertuples(index=False):
-        runs = cell_records(pd.DataFrame([cell]), records, recipe=recipe)
+        used = recipe
+        runs = cell_records(pd.DataFrame([cell]), records, recipe=used)
+        if runs.empty and fallback:
+            used = fallback
+            runs = cell_records(pd.DataFrame([cell]), records, recipe=used)
         each_network = runs[value].explode().astype(float)
         row = dict(cell._asdict(), ours=each_network.mean(), spread=each_network.std(ddof=0), seeds=len(runs))
         if numbers is not None:
             row['paper'], row['paper_spread'] = _paper_number(cell, numbers)
             row['difference'] = row['ours']-row['paper']
-        row['command'] = cell_command(cell, recipe=recipe, seeds=max(1, len(runs)), out='again')
+        row['recipe'] = used
+        row['command'] = cell_command(cell, recipe=used, seeds=max(1, len(runs)), out='again')
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -58,13 +58,13 @@ def test_compiled_embeddings(monkeypatch):
     "The same images up to rounding, and to the bit where a run goes on; by itself in a long run, part or whole"
     train = color_digits()[:200]
     states, asked = [], []
-    distill = partial(distill_dm, *train.xy, ipc=2, steps=4, batch=5, net=partial(ConvNet, width=16))
+    distill = partial(distill_dm, *train.xy, ipc=2, steps=4, batch=5, net=partial(ConvNet, width=16), bf16=False)
     def keep(step, steps, state):
         states.append(dict(step=step, images=state['images'].clone(), velocity=state['velocity'].clone()))
 
     plain = distill(compiled=False)
     compiled = distill(compiled=True, on_step=keep)
-    assert torch.allclose(compiled.images, plain.images, atol=.01)
+    assert torch.allclose(compiled.images, plain.images, atol=1e-4)
     assert distill(compiled=True, resume_from=states[1]).images.equal(compiled.images)
 
     def spy(f, x, graph=False, compiled=False, **how):

@@ -51,10 +51,10 @@ def test_stacked_networks_match_networks_trained_alone(net, sampling):
     for alone, stacked in zip([quick(seed=s) for s in (3, 4)], several, strict=True):
         assert all(close(b, a) for a, b in zip(alone.parameters(), stacked.parameters(), strict=True))
 
-@pytest.mark.parametrize('batch', [6, 256])
-def test_networks_side_by_side_are_the_same_as_alone_with_as_many_threads(batch):
+@pytest.mark.parametrize('batch,bf16', [(6, False), (256, False), (256, True)])
+def test_networks_side_by_side_are_the_same_as_alone_with_as_many_threads(batch, bf16):
     "bit for bit, and torch's threads are left as they were"
-    train = partial(train_classifier, *color_digits()[:90].xy, net=narrow, epochs=2, batch=batch)
+    train = partial(train_classifier, *color_digits()[:90].xy, net=narrow, epochs=2, batch=batch, bf16=bf16)
     seeds, before = (3, 4, 5), torch.get_num_threads()
     try:
         torch.set_num_threads(1)
