@@ -248,7 +248,7 @@ def compare_to_paper(
     recipe:str='recorded', # as for `cell_records`
     fallback:str='', # the recipe for cells that are not recorded under `recipe`
     value:str='accuracy.all', # a column that holds a list, one number a network
-)->pd.DataFrame: # cells with ours, spread (over networks, seeds), seeds, paper, paper_spread, difference, recipe, command
+)->pd.DataFrame: # cells with ours, spread (networks, seeds), seeds, paper, paper_spread, difference, recipe, command
     "The recorded runs of cells, beside the paper's numbers"
     rows = []
     for cell in chosen.itertuples(index=False):

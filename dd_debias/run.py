@@ -52,7 +52,7 @@ from .dm import distill_dm
 from .evaluate import as_test_set, evaluate, rare_images
 from .files import Checkpoint, atomic_write, save_tensors
 from .kde import weigh_kde
-from .nets import build_net
+from .nets import build_net, has_bf16
 from .parallel import distill_shared
 from .plots import figure_to_png
 from .records import append_line, read_json, run_config
@@ -191,7 +191,8 @@ def load_average()->float|None: # None: on Windows
 
 def _machine(device:str)->dict: # device, version, torch, commit, peak_memory_mb, load
     "On what, and by what code, a run was made, and how busy it was at the end"
-    cpu = f'{platform.machine()}, {torch.get_num_threads()} threads'
+    precision = ' with bfloat16' if has_bf16('cpu') else ''
+    cpu = f'{platform.machine()}{precision}, {torch.get_num_threads()} threads'
     name = torch.cuda.get_device_name() if torch.device(device).type == 'cuda' else cpu
     versions = dict(version=dd_debias.__version__, torch=torch.__version__, commit=git_commit())
     return dict(device=name, peak_memory_mb=peak_memory(device), load=load_average()) | versions
