@@ -3,23 +3,27 @@
     DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py cifar10_s          # half an hour on one core
     DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py cifar10_s .4 1     # these variances
     DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py corrupted_cifar10
+    DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py corrupted_cifar10 propensity .1 .2     # of `weigh_propensity`
 
 DM with ten images per class, networks of width 64, the judge of the recipe `quick`. CIFAR10-S has no validation images:
 a tenth of its training images, in colour and in grey as in the test set, takes no part in anything but the accuracy.
-Corrupted CIFAR-10 has 5% conflicting images. What has been recorded is not measured again."""
+So does the first half of the test images of BG-FMNIST, which chooses nothing. The other sets have 5% conflicting
+images. What has been recorded is not measured again."""
 import sys
 from functools import partial
 
 import torch
 from recorded import add, is_recorded
 
+from dd_debias.background import bg_fmnist
+from dd_debias.bias import cmnist
 from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.dataset import BiasedDataset
 from dd_debias.dm import distill_dm
 from dd_debias.evaluate import evaluate
 from dd_debias.fairdd_sets import cifar10_s, paint_grey
 from dd_debias.groups import group_weights
-from dd_debias.kde import weigh_kde
+from dd_debias.kde import weigh_kde, weigh_propensity
 from dd_debias.nets import ConvNet
 from dd_debias.recipes import apply_recipe
 from dd_debias.sources import cifar10
@@ -30,8 +34,11 @@ NET = partial(ConvNet, width=64)
 JUDGE = partial(evaluate, networks=2, train=partial(apply_recipe(train_classifier, 'quick'), net=NET))
 VARIANCES = (.1, .2, .4)
 
-def split_corrupted_cifar10(seed):
-    return corrupted_cifar10(.05, seed=seed), corrupted_cifar10(.05, 'valid', seed=seed)
+def split_cmnist(seed): return cmnist(.05, seed=seed), cmnist(.05, 'valid', seed=seed)
+
+def split_corrupted_cifar10(seed): return corrupted_cifar10(.05, seed=seed), corrupted_cifar10(.05, 'valid', seed=seed)
+
+def split_bg_fmnist(seed): return bg_fmnist(.05, seed=seed), bg_fmnist(.05, 'test', seed=seed)[:5000]
 
 def split_cifar10_s(seed):
     "What is distilled, and what judges it: each image that is held out, in colour and in grey"
@@ -56,14 +63,17 @@ def measure(dataset, name, weigh, train, judges, seed):
         line['effective_size'] = round(effective_size(weights, train.labels).median().item())
     add('kernel_width.jsonl', cell | line)
 
-SETS = dict(cifar10_s=split_cifar10_s, corrupted_cifar10=split_corrupted_cifar10)
+SETS = dict(cifar10_s=split_cifar10_s, corrupted_cifar10=split_corrupted_cifar10, cmnist=split_cmnist,
+            bg_fmnist=split_bg_fmnist)
 
 if __name__ == '__main__':
-    dataset, *variances = sys.argv[1:]
+    dataset, *rest = sys.argv[1:]
+    form = rest.pop(0) if rest[:1] == ['propensity'] else ''
+    weigh_by = weigh_propensity if form else weigh_kde
     seed = 0
     train, judges = SETS[dataset](seed)
-    for variance in map(float, variances or VARIANCES):
-        def weigh(train, variance=variance): return weigh_kde(*train.xy, variance=variance, seed=seed)
-        measure(dataset, f'variance {variance:g}', weigh, train, judges, seed)
+    for variance in map(float, rest or VARIANCES):
+        def weigh(train, variance=variance): return weigh_by(*train.xy, variance=variance, seed=seed)
+        measure(dataset, f'{form} variance {variance:g}'.strip(), weigh, train, judges, seed)
     measure(dataset, 'true groups', lambda train: group_weights(train.labels, train.bias), train, judges, seed)
-    measure(dataset, 'none', lambda train: None, train, judges, seed)
+    if not form: measure(dataset, 'none', lambda train: None, train, judges, seed)
