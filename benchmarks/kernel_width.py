@@ -3,7 +3,7 @@
     DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py cifar10_s          # half an hour on one core
     DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py cifar10_s .4 1     # these variances
     DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py corrupted_cifar10
-    DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py corrupted_cifar10 propensity .1 .2     # of `weigh_propensity`
+    DD_DEBIAS_DATA=.data python benchmarks/kernel_width.py corrupted_cifar10 propensity .1 .2  # of `weigh_propensity`
 
 DM with ten images per class, networks of width 64, the judge of the recipe `quick`. CIFAR10-S has no validation images:
 a tenth of its training images, in colour and in grey as in the test set, takes no part in anything but the accuracy.
