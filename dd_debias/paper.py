@@ -17,6 +17,7 @@ from concurrent.futures import Executor
 from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 import pandas as pd
@@ -171,13 +172,15 @@ def sweep_cells(
         return cell_run(cell, recipe=recipe, seed=seed, device=device, out=out, show_progress=shown)
 
     def announced(): # with how long the others may take
-        start = time.monotonic()
+        seconds:list[float] = [] # of each run; one that another process has takes none
         for i, (cell, seed) in enumerate(todo):
             title = f'{cell.dataset}, {cell.method}, {cell.conflict:.0%}, {cell.ipc} per class, seed {seed}'
-            minutes = (time.monotonic()-start)/60/max(i, 1)*(len(todo)-i) # as long as those before it took
-            left = f'; about {minutes:.0f} min for the rest' if i else ''
+            left = f'; about {mean(seconds)*(len(todo)-i)/60:.0f} min for the rest' if seconds else ''
             if show_progress: print(f'{i+1} of {len(todo)}: {title}{left}', file=sys.stderr)
+            start = time.monotonic()
             yield run_of(cell, seed)
+            spent = time.monotonic()-start
+            if spent > 1: seconds.append(spent)
 
     if executor is None: return sweep(announced(), budget=budget)
     with tqdm(total=len(todo), desc='cells', file=sys.stderr, dynamic_ncols=True, disable=not show_progress) as bar:
