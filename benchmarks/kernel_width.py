@@ -7,16 +7,13 @@
 
 DM with ten images per class, networks of width 64, the judge of the recipe `quick`. CIFAR10-S has no validation images:
 a tenth of its training images, in colour and in grey as in the test set, takes no part in anything but the accuracy.
-So does the first half of the test images of BG-FMNIST, which chooses nothing. The other sets have 5% conflicting
-images. What has been recorded is not measured again."""
+Corrupted CIFAR-10 has 5% conflicting images. What has been recorded is not measured again."""
 import sys
 from functools import partial
 
 import torch
 from recorded import add, is_recorded
 
-from dd_debias.background import bg_fmnist
-from dd_debias.bias import cmnist
 from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.dataset import BiasedDataset
 from dd_debias.dm import distill_dm
@@ -34,11 +31,7 @@ NET = partial(ConvNet, width=64)
 JUDGE = partial(evaluate, networks=2, train=partial(apply_recipe(train_classifier, 'quick'), net=NET))
 VARIANCES = (.1, .2, .4)
 
-def split_cmnist(seed): return cmnist(.05, seed=seed), cmnist(.05, 'valid', seed=seed)
-
 def split_corrupted_cifar10(seed): return corrupted_cifar10(.05, seed=seed), corrupted_cifar10(.05, 'valid', seed=seed)
-
-def split_bg_fmnist(seed): return bg_fmnist(.05, seed=seed), bg_fmnist(.05, 'test', seed=seed)[:5000]
 
 def split_cifar10_s(seed):
     "What is distilled, and what judges it: each image that is held out, in colour and in grey"
@@ -63,8 +56,7 @@ def measure(dataset, name, weigh, train, judges, seed):
         line['effective_size'] = round(effective_size(weights, train.labels).median().item())
     add('kernel_width.jsonl', cell | line)
 
-SETS = dict(cifar10_s=split_cifar10_s, corrupted_cifar10=split_corrupted_cifar10, cmnist=split_cmnist,
-            bg_fmnist=split_bg_fmnist)
+SETS = dict(cifar10_s=split_cifar10_s, corrupted_cifar10=split_corrupted_cifar10)
 
 if __name__ == '__main__':
     dataset, *rest = sys.argv[1:]
