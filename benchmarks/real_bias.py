@@ -2,7 +2,7 @@
 
     DD_DEBIAS_DATA=.data python benchmarks/real_bias.py            # forty minutes on one core
     DD_DEBIAS_DATA=.data python benchmarks/real_bias.py 1 2        # these seeds
-    DD_DEBIAS_DATA=.data python benchmarks/real_bias.py 0 --whole  # nothing is distilled; ten minutes a row
+    DD_DEBIAS_DATA=.data python benchmarks/real_bias.py 0 --whole  # distils nothing; plain training: ten minutes
 
 Ten images per class at 64x64, DM and random images, networks of width 64; no weights, the paper's, and inverse
 propensities. With `--whole` networks of width 32 are trained on all images, plainly and by the trainers that debias,
