@@ -6,6 +6,7 @@ nbdev first processes the notebooks exactly as `nbdev-docs` has them processed f
 `show_doc` cells come, symbols in backticks become links. What is left in Quarto's terms (`#|` options, front matter,
 links to the published site) is put here in the terms of MyST-NB. The sidebar is nbs/sidebar.yml."""
 import ast
+import gc
 import html
 import os
 import posixpath
@@ -176,7 +177,7 @@ def main():
     src, out = work/'src', work/'html'
     shutil.rmtree(work, ignore_errors=True)
     _build_modidx() # what symbols in backticks are looked up in
-    proc = proc_nbs(n_workers=2, force=True)
+    proc = proc_nbs(n_workers=0, force=True) # in this process: each other one would import PyTorch first
     sidebar = yaml.safe_load((cfg.nbs_path/'sidebar.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']
     shutil.copytree(proc, src, ignore=shutil.ignore_patterns('_*', '*.ipynb', '*.yml', '*.css')) # pictures
     sidebar.append(dict(section='Reference', contents=[f'{NAMES}.ipynb']))
@@ -197,5 +198,6 @@ def main():
     shutil.rmtree(cfg.doc_path, ignore_errors=True)
     shutil.move(out, cfg.doc_path)
     print(cfg.doc_path/'index.html')
+    gc.freeze() # at exit, each notebook's shell collects garbage, which takes a third of a second otherwise
 
 if __name__ == '__main__': sys.exit(main())
