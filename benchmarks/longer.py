@@ -1,7 +1,7 @@
-"""What longer distilling gives: DSA and MTT, ten images per class, weights of true groups. Adds lines to
+"""What longer distilling gives: DM, DSA and MTT, ten images per class, weights of true groups. Adds lines to
 results/longer.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/longer.py 0        # half an hour on one core
+    DD_DEBIAS_DATA=.data python benchmarks/longer.py 0        # an hour on one core
     DD_DEBIAS_DATA=.data python benchmarks/longer.py 0 dsa    # only these
 
 5% conflicting. Accuracies are on validation images of Colored MNIST and of Corrupted CIFAR-10, which are in no training
@@ -14,6 +14,7 @@ from recorded import add, is_recorded
 
 from dd_debias.bias import cmnist
 from dd_debias.corruptions import corrupted_cifar10
+from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.evaluate import evaluate
 from dd_debias.groups import group_weights
@@ -23,6 +24,7 @@ from dd_debias.train import train_classifier
 
 SETS = dict(cmnist=cmnist, corrupted_cifar10=corrupted_cifar10)
 VARIANTS = dict(
+    dm=[partial(distill_dm, steps=steps) for steps in (100, 1000)],
     dsa=[partial(distill_dsa, rounds=rounds) for rounds in (10, 30)],
     mtt=[partial(distill_mtt, steps=60, syn_lr=.1), partial(distill_mtt, steps=100, syn_lr=.1),
          partial(distill_mtt, steps=100, syn_lr=None)]) # None: as `first_step_size` says
