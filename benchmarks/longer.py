@@ -1,5 +1,5 @@
-"""What longer distilling gives: DM, DSA and MTT, ten images per class, weights of true groups. Adds lines to
-results/longer.jsonl.
+"""What longer distilling gives, and gradient matching with the original authors' width: ten images per class, weights
+of true groups. Adds lines to results/longer.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/longer.py 0        # an hour on one core
     DD_DEBIAS_DATA=.data python benchmarks/longer.py 0 dsa    # only these
@@ -19,18 +19,25 @@ from dd_debias.dsa import distill_dsa
 from dd_debias.evaluate import evaluate
 from dd_debias.groups import group_weights
 from dd_debias.mtt import distill_mtt
+from dd_debias.nets import ConvNet
 from dd_debias.recipes import apply_recipe
 from dd_debias.train import train_classifier
 
 SETS = dict(cmnist=cmnist, corrupted_cifar10=corrupted_cifar10)
+WIDE = partial(ConvNet, width=128)
 VARIANTS = dict(
     dm=[partial(distill_dm, steps=steps) for steps in (100, 1000)],
-    dsa=[partial(distill_dsa, rounds=rounds) for rounds in (10, 30)],
+    dsa=[partial(distill_dsa, rounds=rounds, **net) for net in ({}, dict(net=WIDE)) for rounds in (10, 30)],
     mtt=[partial(distill_mtt, steps=60, syn_lr=.1), partial(distill_mtt, steps=100, syn_lr=.1),
          partial(distill_mtt, steps=100, syn_lr=None)]) # None: as `first_step_size` says
 
+def recorded_options(distill):
+    options = dict(distill.keywords)
+    net = options.pop('net', None)
+    return options | (net.keywords if net else {})
+
 def measure(how, name, seed):
-    cells = [dict(set=name, distill=how, **distill.keywords, seed=seed) for distill in VARIANTS[how]]
+    cells = [dict(set=name, distill=how, **recorded_options(distill), seed=seed) for distill in VARIANTS[how]]
     missing = [(cell, distill) for cell, distill in zip(cells, VARIANTS[how], strict=True)
                if not is_recorded('longer.jsonl', cell)]
     if not missing: return
