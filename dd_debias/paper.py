@@ -272,14 +272,16 @@ def compare_to_paper(
 
 def format_comparison(
     compared:pd.DataFrame, # from `compare_to_paper`, with the paper's numbers
-)->pd.DataFrame: # a row a cell
-    "The same as text, accuracies in percent"
-    def with_spread(mean, spread): return list(map(format_mean_std, compared[mean], compared[spread]))
-    table = pd.DataFrame(dict(
-        set=compared.dataset, method=compared.method, conflicting=compared.conflict.map('{:.0%}'.format),
-        IPC=compared.ipc,         ours=with_spread('ours', 'spread'), paper=with_spread('paper', 'paper_spread'),
-        difference=compared.difference.map('{:+.1f}'.format).replace('+nan', ''), seeds=compared.seeds))
-    return table.set_index(['set', 'method'])
+)->pd.DataFrame: # a row for each set, share of conflicting images and images per class
+    "The paper's table with ours beside it: under each method our accuracy in percent, with its spread, and the paper's"
+    text = compared.assign(ours=list(map(format_mean_std, compared.ours, compared.spread)))
+    columns = {}
+    for method, rows in text.groupby('method', sort=False):
+        rows = rows.set_index(['dataset', 'conflict', 'ipc'])
+        columns[method, 'ours'] = rows.ours
+        columns[method, 'paper'] = rows.paper
+    table = pd.concat(columns, axis=1).dropna(axis=1, how='all') # the paper has no number for some methods
+    return table.rename(index='{:.0%}'.format, level='conflict').rename_axis(index=['set', 'conflicting', 'IPC'])
 
 # %% ../nbs/54_paper.ipynb #bda9197f
 def plot_cells(
