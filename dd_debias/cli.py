@@ -332,10 +332,12 @@ CELLS = cells()
 
 def _set_names()->dict[str, str]: return {f.__name__: name for name, f in SETS.items()}
 
-def _column(name:str, kind:Any=str, shown:str='')->Any:
+def _values(column:str)->list: # of `cells`, as they are written on the command line
     known:dict[str, dict] = dict(dataset=_set_names(), method=METHODS)
-    values = known[name] if name in known else sorted(CELLS[name].unique().tolist())
-    text = shown or ', '.join(map(str, values))
+    return [*known[column]] if column in known else sorted(CELLS[column].unique().tolist())
+
+def _column(name:str, kind:Any=str, shown:str='')->Any:
+    text = shown or ', '.join(map(str, _values(name)))
     how = dict(converter=_wholes) if kind is int else {}
     return _help(list[kind]|None, text, consume_multiple=True, negative='', **how)
 
@@ -364,14 +366,21 @@ def _sweep(
     With --cluster several runs are made at a time, on all machines of a cluster.
 
     Example: dd-debias sweep --part table1 --set cmnist --seeds 3 --budget 1h"""
-    datasets = [_set_names().get(name, name) for name in set] if set else None
+    titles = _set_names()
     chosen = CELLS
-    for column, wanted in dict(part=part, dataset=datasets, method=method, conflict=conflict, ipc=ipc).items():
-        if wanted == []: raise ValueError(f'--{column} needs a value')
-        if wanted: chosen = chosen[chosen[column].isin(wanted)]
-    if chosen.empty: raise ValueError('there is no such cell in the paper; dd-debias sweep --list prints all there are')
+    for option, column, wanted in (('part', 'part', part), ('set', 'dataset', set), ('method', 'method', method),
+                                   ('conflict', 'conflict', conflict), ('ipc', 'ipc', ipc)):
+        if wanted is None: continue
+        if not wanted: raise ValueError(f'--{option} needs a value')
+        for value in wanted:
+            if value not in _values(column):
+                raise ValueError(f"--{option} must be one of {', '.join(map(str, _values(column)))}, got {value}")
+        chosen = chosen[chosen[column].isin([titles.get(value, value) for value in wanted])]
+    if chosen.empty: raise ValueError('no cell has all of these; dd-debias sweep --list prints all there are')
     if list:
-        print('\n'.join(dict.fromkeys(cell_command(c, recipe=recipe, seeds=seeds) for c in chosen.itertuples())))
+        elsewhere = '' if out == 'results/paper' else out
+        commands = [cell_command(c, recipe=recipe, seeds=seeds, out=elsewhere) for c in chosen.itertuples()]
+        print('\n'.join(dict.fromkeys(commands)))
         return
     if ',' in device:
         raise ValueError('device: a sweep works on one; for all of this machine give --cluster local --gpus-per-task 1')

@@ -26,12 +26,15 @@ from dd_debias.records import read_records
 def test_printed_command_selects_its_cell(capsys):
     "The command printed beside a table selects that cell and no other"
     for c in cells().iloc[::7].itertuples():
-        for how in (dict(), dict(recipe='paper', seeds=3)):
+        for how in (dict(), dict(recipe='paper', seeds=3, out='again')):
             assert main(shlex.split(cell_command(c, **how))[1:]+['--list']) == 0
             assert capsys.readouterr().out == cell_command(c, **how)+'\n'
 
 @pytest.mark.parametrize('arguments,says', [
     ('sweep --ipc', '--ipc needs a value'),
+    ('sweep --method MTTT', '--method must be one of Full, Random'),
+    ('sweep --set CMNIST', '--set must be one of cmnist, bg_fmnist, corrupted_cifar10, got CMNIST'),
+    ('sweep --part table5 --method DFA', 'no cell has all of these'),
     ('run color_digits --encoder-steps none --steps 0', 'steps must be a whole number of at least 1'), # none is read
     ('run color_digits --ipc none', "'none' is not a whole number"),
     ('run color_digits --ipc 1000', 'ipc: 1000 images per class asked for, but class 0 has 125'),
