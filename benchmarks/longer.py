@@ -1,7 +1,7 @@
 """What longer distilling gives, and gradient matching with the original authors' width: ten images per class, weights
 of true groups. Adds lines to results/longer.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/longer.py 0        # an hour on one core
+    DD_DEBIAS_DATA=.data python benchmarks/longer.py 0        # two hours on one core
     DD_DEBIAS_DATA=.data python benchmarks/longer.py 0 dsa    # only these
 
 5% conflicting. Accuracies are on validation images of Colored MNIST and of Corrupted CIFAR-10, which are in no training

@@ -368,8 +368,8 @@ def _sweep(
     Example: dd-debias sweep --part table1 --set cmnist --seeds 3 --budget 1h"""
     titles = _set_names()
     chosen = CELLS
-    for option, column, wanted in (('part', 'part', part), ('set', 'dataset', set), ('method', 'method', method),
-                                   ('conflict', 'conflict', conflict), ('ipc', 'ipc', ipc)):
+    for option, wanted in dict(part=part, set=set, method=method, conflict=conflict, ipc=ipc).items():
+        column = 'dataset' if option == 'set' else option
         if wanted is None: continue
         if not wanted: raise ValueError(f'--{option} needs a value')
         for value in wanted:
