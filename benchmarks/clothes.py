@@ -10,21 +10,16 @@ import sys
 from functools import partial
 
 import torch
-from kernel_width import JUDGE, NET
-from recorded import add, is_recorded
-from sklearn.metrics import roc_auc_score
+from kernel_width import measure, split_corrupted_cifar10
 from torch import nn
 from torch.nn import functional as F
 
 from dd_debias.bias import cmnist
-from dd_debias.corruptions import corrupted_cifar10
-from dd_debias.dm import distill_dm
 from dd_debias.encoder import GlanceEncoder
 from dd_debias.fairdd_sets import c_fmnist
-from dd_debias.groups import group_weights, weigh_groups
+from dd_debias.groups import group_weights
 from dd_debias.kde import weigh_propensity
 from dd_debias.runtime import seeded
-from dd_debias.weights import conflict_share, effective_size
 
 
 def split_clothes(ground, seed):
@@ -34,11 +29,11 @@ def split_clothes(ground, seed):
     held_out, kept = order[:len(train)//10], order[len(train)//10:]
     return train[kept], unbiased[held_out]
 
-def split_paper(data, seed): return data(.05, seed=seed), data(.05, 'valid', seed=seed)[:5000]
+def split_cmnist(seed): return cmnist(.05, seed=seed), cmnist(.05, 'valid', seed=seed)
 
 SETS = {
     'C-FMNIST (FG)': partial(split_clothes, 'foreground'), 'C-FMNIST (BG)': partial(split_clothes, 'background'),
-    'cmnist': partial(split_paper, cmnist), 'corrupted_cifar10': partial(split_paper, corrupted_cifar10)}
+    'cmnist': split_cmnist, 'corrupted_cifar10': split_corrupted_cifar10}
 
 def guess(images, labels, *, steps, seed): # (N,C,H,W), (N,) -> (N,) classes
     "What networks that have hardly begun to train take each third of the images for, at a glance, by the others"
@@ -69,23 +64,14 @@ def weigh_guesses(images, labels, *, steps, seed):
 
 WEIGHTS = {
     'propensity': weigh_propensity, 'propensity, no frame': partial(weigh_propensity, encoder=GlanceEncoder),
-    'guesses, 50 steps': partial(weigh_guesses, steps=50), 'guesses, 150 steps': partial(weigh_guesses, steps=150),
-    'true groups': None}
-
-def measure(name, form, train, judges, seed):
-    cell = dict(set=name, weights=form, seed=seed)
-    if is_recorded('clothes.jsonl', cell): return
-    weigh = WEIGHTS[form] or partial(weigh_groups, bias=train.bias)
-    weights = weigh(*train.xy, seed=seed)
-    scores = JUDGE(distill_dm(*train.xy, weights, net=NET, seed=seed), judges, seed=seed)
-    conflicting = ~train.aligned
-    add('clothes.jsonl', cell | dict(
-        all=scores['all'].round(2).tolist(), deo_mean=scores['deo_mean'].round(2).tolist(),
-        share=round(conflict_share(weights, conflicting), 3), auc=round(roc_auc_score(conflicting, weights), 3),
-        effective_size=round(effective_size(weights, train.labels).median().item())))
+    'guesses, 50 steps': partial(weigh_guesses, steps=50), 'guesses, 150 steps': partial(weigh_guesses, steps=150)}
 
 if __name__ == '__main__':
     for seed in map(int, sys.argv[1:]):
         for name, split in SETS.items():
             train, judges = split(seed)
-            for form in WEIGHTS: measure(name, form, train, judges, seed)
+            for form, weigh in WEIGHTS.items():
+                def weigh_train(train, weigh=weigh, seed=seed): return weigh(*train.xy, seed=seed)
+                measure(name, form, weigh_train, train, judges, seed, 'clothes.jsonl')
+            measure(name, 'true groups', lambda train: group_weights(train.labels, train.bias), train, judges, seed,
+                    'clothes.jsonl')

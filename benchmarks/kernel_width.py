@@ -13,6 +13,7 @@ from functools import partial
 
 import torch
 from recorded import add, is_recorded
+from sklearn.metrics import roc_auc_score
 
 from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.dataset import BiasedDataset
@@ -44,17 +45,18 @@ def split_cifar10_s(seed):
     bias = labels.where(is_grey == (labels < 5), 10+(~is_grey).long()) # as in `cifar10_s`
     return train[kept], BiasedDataset(paint_grey(images, bias), labels, bias, train.classes)
 
-def measure(dataset, name, weigh, train, judges, seed):
+def measure(dataset, name, weigh, train, judges, seed, file='kernel_width.jsonl'):
     cell = dict(set=dataset, weights=name, seed=seed)
-    if is_recorded('kernel_width.jsonl', cell): return
+    if is_recorded(file, cell): return
     weights = weigh(train)
     syn = distill_dm(*train.xy, weights, net=NET, seed=seed)
     scores = JUDGE(syn, judges, seed=seed)
     line = {key: scores[key].round(2).tolist() for key in ('all', 'deo_max', 'deo_mean')}
     if weights is not None:
         line['share'] = round(conflict_share(weights, ~train.aligned), 3)
+        line['auc'] = round(roc_auc_score(~train.aligned, weights), 3)
         line['effective_size'] = round(effective_size(weights, train.labels).median().item())
-    add('kernel_width.jsonl', cell | line)
+    add(file, cell | line)
 
 SETS = dict(cifar10_s=split_cifar10_s, corrupted_cifar10=split_corrupted_cifar10)
 
