@@ -1,13 +1,14 @@
-"""What makes distribution matching stronger at equal storage and equal training? Adds lines to results/stronger.jsonl.
+"""What makes distilling stronger at equal storage and equal training? Adds lines to results/stronger.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/stronger.py .05 0             # an hour on one core
     DD_DEBIAS_DATA=.data python benchmarks/stronger.py .01 0 DM both     # only these variants
     DD_DEBIAS_DATA=.data python benchmarks/stronger.py .05 0 both --ipc 50
 
-Without labels of the shortcut: `weigh_propensity`, networks of width 64. Every judge is trained for the same number of
-steps: a canvas of four is four images, so it has a quarter of the epochs. Accuracies are on images that are in no
-training set: the validation images of CMNIST and of Corrupted CIFAR-10, with the shortcut independent of the label; on
-BG-FMNIST the first half of the test images, which chooses nothing. What has been recorded is not measured again."""
+Without labels of the shortcut: `weigh_propensity`. DM has networks of width 64; DSA is that of the recipe `quick`.
+Every judge is trained for the same number of steps: a canvas of four is four images, so it has a quarter of the epochs.
+Accuracies are on images that are in no training set: the validation images of CMNIST and of Corrupted CIFAR-10, with
+the shortcut independent of the label; on BG-FMNIST the first half of the test images, which chooses nothing. What has
+been recorded is not measured again."""
 import argparse
 import time
 from functools import partial
@@ -18,6 +19,7 @@ from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
 from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.dm import distill_dm, kernel_distance
+from dd_debias.dsa import distill_dsa
 from dd_debias.evaluate import evaluate
 from dd_debias.groups import group_weights
 from dd_debias.kde import weigh_propensity
@@ -26,12 +28,15 @@ from dd_debias.recipes import apply_recipe
 from dd_debias.train import train_classifier
 
 SETS = dict(cmnist=cmnist, bg_fmnist=bg_fmnist, corrupted_cifar10=partial(corrupted_cifar10, severity=4))
-VARIANTS = {
-    'DM': {},
-    'kernel': dict(distance=kernel_distance),
-    'factor=2': dict(factor=2),
-    'both': dict(factor=2, distance=kernel_distance)}
 NET = partial(ConvNet, width=64)
+DM, DSA = partial(distill_dm, net=NET), apply_recipe(distill_dsa, 'quick')
+VARIANTS = {
+    'DM': DM,
+    'kernel': partial(DM, distance=kernel_distance),
+    'factor=2': partial(DM, factor=2),
+    'both': partial(DM, factor=2, distance=kernel_distance),
+    'DSA': DSA,
+    'DSA, factor=2': partial(DSA, factor=2)}
 
 def measure(name, conflict, seed, variants, ipc, groups):
     weigher = 'true groups' if groups else 'propensity'
@@ -42,12 +47,12 @@ def measure(name, conflict, seed, variants, ipc, groups):
     test = SETS[name](conflict, 'test' if name == 'bg_fmnist' else 'valid', seed=seed)[:5000]
     weights = group_weights(train.labels, train.bias) if groups else weigh_propensity(*train.xy, seed=seed)
     for variant in missing:
-        how = VARIANTS[variant]
+        distill = VARIANTS[variant]
         start = time.perf_counter()
-        syn = distill_dm(*train.xy, weights, ipc=ipc, seed=seed, net=NET, **how)
+        syn = distill(*train.xy, weights, ipc=ipc, seed=seed)
         seconds = time.perf_counter()-start
         judge = apply_recipe(train_classifier, 'quick')
-        judge = partial(judge, net=NET, epochs=judge.keywords['epochs']//how.get('factor', 1)**2)
+        judge = partial(judge, net=NET, epochs=judge.keywords['epochs']//distill.keywords.get('factor', 1)**2)
         scores = evaluate(syn, test, train=judge, networks=2, seed=seed)
         accuracies = {key: scores[key].round(2).tolist() for key in ('all', 'aligned', 'conflicting')}
         add('stronger.jsonl', shared | dict(variant=variant) | accuracies | dict(seconds=round(seconds, 1)))

@@ -20,7 +20,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from .augment import batch_augment, siamese_augment
 from .config import call_config
 from .dataset import class_counts
-from .distilled import Distilled, at_rest, check_finite, init_images, momentum_step
+from .distilled import Distilled, at_rest, check_finite, init_images, momentum_step, unpack_canvas
 from .nets import ConvNet, autocast_bf16, build_net
 from .pixels import channel_stats, standardize, unstandardize
 from .runtime import derive_seed, seeded, torch_defaults
@@ -129,6 +129,7 @@ def distill_dsa(
     momentum:float=.5, # of the images; original authors
     augment:str='color_crop_cutout_scale_rotate', # siamese; '' is gradient matching without augmentation (DC)
     sampling:str='importance', # 'importance': draw by weight, plain mean; 'weighted': draw uniformly, weighted mean
+    factor:int=1, # each image is a canvas of factor x factor small ones, see `Distilled`
     init:str='weighted', # initial images, see `init_images`: 'weighted', 'uniform' or 'noise'
     repeat:bool=False, # where a class has fewer images than are initial ones, take them again
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
@@ -147,12 +148,13 @@ def distill_dsa(
     steps = rounds*outer
     sampler = ClassSampler(labels, w if sampling == 'importance' else torch.ones_like(w))
     real_groups = torch.arange(classes).repeat_interleave(batch) # (C*batch,) images of one class are augmented alike
-    syn_groups = torch.arange(classes).repeat_interleave(ipc) # (C*ipc,)
+    syn_groups = torch.arange(classes).repeat_interleave(ipc*factor**2) # (C*ipc*factor**2,)
     y_syn = syn_groups.to(images.device)
     new_net = partial(build_net, net, images, classes)
 
     if resume_from is None:
-        first = init_images(images, labels, w, stats, ipc=ipc, init=init, repeat=repeat, seed=seed) # (C*ipc,c,H,W)
+        first = init_images( # (C*ipc,c,H,W)
+            images, labels, w, stats, ipc=ipc, factor=factor, init=init, repeat=repeat, seed=seed)
         resume_from = at_rest(first)
     syn = resume_from['images'].to(images.device).clone().requires_grad_() # (C*ipc,c,H,W)
     velocity = resume_from['velocity'].to(images.device).clone()
@@ -161,20 +163,22 @@ def distill_dsa(
         vector_to_parameters(resume_from['net'].to(images.device), theta.parameters())
 
     def distilled(): # the set as it is
-        return Distilled(unstandardize(syn.detach(), stats), y_syn, *stats, augment, config)
+        return Distilled(unstandardize(syn.detach(), stats), y_syn[::factor**2], *stats, augment, config, factor=factor)
 
     for step in range(resume_from['step'], steps):
         with seeded(derive_seed(seed, 'dsa', step)):
             idx = sampler(batch) # (C,batch)
             if step % outer == 0: theta = new_net()
-            else: train_on_synthetic(theta, syn.detach(), y_syn, epochs=inner, lr=lr_net, augment=augment)
+            else:
+                x = unpack_canvas(syn.detach(), factor) # (C*ipc*factor**2,c,H,W)
+                train_on_synthetic(theta, x, y_syn, epochs=inner, lr=lr_net, augment=augment)
         aug_seed = derive_seed(seed, 'augment', step) # the same random numbers for real and synthetic images
         x_real = standardize(images[idx.flatten()], stats) # (C*batch,c,H,W)
         x_real = siamese_augment(x_real, real_groups, strategy=augment, seed=aug_seed)
-        x_syn = siamese_augment(syn, syn_groups, strategy=augment, seed=aug_seed) # (C*ipc,c,H,W)
+        x_syn = siamese_augment(unpack_canvas(syn, factor), syn_groups, strategy=augment, seed=aug_seed)
         factors = w[idx] if sampling == 'weighted' else None # (C,batch)
         with torch.no_grad(): g_real = class_gradients(theta, x_real.unflatten(0, (classes, batch)), factors, bf16=bf16)
-        g_syn = class_gradients(theta, x_syn.unflatten(0, (classes, ipc)))
+        g_syn = class_gradients(theta, x_syn.unflatten(0, (classes, -1)))
         loss = gradient_distance(g_syn, g_real)
         gradient, = torch.autograd.grad(loss, syn)
         momentum_step(syn, velocity, gradient, lr=lr, momentum=momentum)
