@@ -75,7 +75,8 @@ METHODS = {
     'MTT+propensity': Method(distill_mtt, weigh_propensity),
     'DM+groups': Method(distill_dm, weigh_groups),
     'DSA+groups': Method(distill_dsa, weigh_groups),
-    'DM2x2+propensity': Method(partial(distill_dm, factor=2, distance=kernel_distance), weigh_propensity)}
+    'DM2x2+propensity': Method(partial(distill_dm, factor=2, distance=kernel_distance), weigh_propensity),
+    'DSA2x2+propensity': Method(partial(distill_dsa, factor=2), weigh_propensity)}
 
 # %% ../nbs/54_paper.ipynb #92f7b263
 def cells(
@@ -93,7 +94,7 @@ def cells(
     add('table4', ['CMNIST', 'BG FMNIST'], ['DM', 'DFA', 'SelectMix*', 'DM+KDE'], [.05], [10, 50])
     add('table5', ['CMNIST'], ['DM', 'DM+DFA', 'MTT', 'MTT+SelecMix', 'DM+KDE'], [.05])
     add('beyond', SETS, ['DM+propensity', 'DM+groups', 'DM2x2+propensity', 'DSA+propensity', 'DSA+groups',
-                         'MTT+KDE', 'MTT+propensity'])
+                         'DSA2x2+propensity', 'MTT+KDE', 'MTT+propensity'])
     add('figure2', SETS, ['Full'], [.05, .9], [0])
     add('figure2', SETS, ['DM', 'DSA', 'MTT'], [.05, .9], [10])
     add('figure4', ['CMNIST'], ['DM+KDE'], [.05], [10], variances=[.003, .01, .03, .1, .3, 1., 3.])
