@@ -209,7 +209,7 @@ def cell_records(
     chosen:pd.DataFrame, # rows of `cells`
     records:pd.DataFrame, # from `read_records`
     *,
-    recipe:str='recorded', # that of most records that come with the package
+    recipe:str='quick', # as for `cell_run`
 )->pd.DataFrame: # rows of records, in the order of the cells and their seeds
     "The recorded runs of cells"
     by_identity = records.set_index('identity', drop=False)
@@ -223,7 +223,7 @@ def load_cell(
     cell, # a row of `cells`, from `itertuples`
     out:str|Path='results/paper', # the folder of its run and of the record
     *,
-    recipe:str='recorded', # as for `cell_records`
+    recipe:str='quick', # as for `cell_run`
     seed:int=0,
 )->Distilled:
     "The synthetic set that was recorded for a cell. Raises FileNotFoundError if there is none"
@@ -249,25 +249,19 @@ def compare_to_paper(
     records:pd.DataFrame, # from `read_records`
     numbers:pd.DataFrame|None=None, # the paper's, as for `_paper_number`
     *,
-    recipe:str='recorded', # as for `cell_records`
-    fallback:str='', # the recipe for cells that are not recorded under `recipe`
+    recipe:str='quick', # as for `cell_run`
     value:str='accuracy.all', # a column that holds a list, one number a network
-)->pd.DataFrame: # cells with ours, spread (networks, seeds), seeds, paper, paper_spread, difference, recipe, command
+)->pd.DataFrame: # cells with ours, spread (networks, seeds), seeds, paper, paper_spread, difference, command
     "The recorded runs of cells, beside the paper's numbers"
     rows = []
     for cell in chosen.itertuples(index=False):
-        used = recipe
-        runs = cell_records(pd.DataFrame([cell]), records, recipe=used)
-        if runs.empty and fallback:
-            used = fallback
-            runs = cell_records(pd.DataFrame([cell]), records, recipe=used)
+        runs = cell_records(pd.DataFrame([cell]), records, recipe=recipe)
         each_network = runs[value].explode().astype(float)
         row = dict(cell._asdict(), ours=each_network.mean(), spread=each_network.std(ddof=0), seeds=len(runs))
         if numbers is not None:
             row['paper'], row['paper_spread'] = _paper_number(cell, numbers)
             row['difference'] = row['ours']-row['paper']
-        row['recipe'] = used
-        row['command'] = cell_command(cell, recipe=used, seeds=max(1, len(runs)), out='again')
+        row['command'] = cell_command(cell, recipe=recipe, seeds=max(1, len(runs)), out='again')
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -21,7 +21,7 @@ from dd_debias.evaluate import evaluate
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import weigh_groups
 from dd_debias.nets import MLP
-from dd_debias.paper import cell_records, cells, compare_to_paper
+from dd_debias.paper import cell_records, cells
 from dd_debias.records import append_line, read_json, read_records, recorded, table
 from dd_debias.run import made_with, read_set, reuse_artifacts, run
 from dd_debias.train import train_classifier
@@ -147,12 +147,3 @@ def test_every_recorded_run_of_the_paper_is_found_by_its_cell():
     records = read_records(recorded('paper'))
     found = [cell_records(cells(), records, recipe=recipe).name for recipe in ('recorded', 'quick')]
     assert set(pd.concat(found)) == set(records.name)
-
-def test_a_comparison_falls_back_on_an_older_recipe():
-    records = read_records(recorded('paper'))
-    chosen = cells('part == "table1" and dataset == "CMNIST" and ipc == 10')
-    older = compare_to_paper(chosen, records, recipe='recorded')
-    assert compare_to_paper(chosen, records, recipe='paper', fallback='recorded').equals(older)
-    newer = compare_to_paper(chosen, records, recipe='quick', fallback='recorded')
-    assert set(older.recipe) == {'recorded'} and set(newer.recipe) == {'quick'}
-    assert not newer.command.str.contains('--recipe').any()
