@@ -1,10 +1,10 @@
 """What makes distilling stronger at equal storage and equal training? Adds lines to results/stronger.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/stronger.py .05 0             # an hour on one core
+    DD_DEBIAS_DATA=.data python benchmarks/stronger.py .05 0             # an hour and a half on one core
     DD_DEBIAS_DATA=.data python benchmarks/stronger.py .01 0 DM both     # only these variants
     DD_DEBIAS_DATA=.data python benchmarks/stronger.py .05 0 both --ipc 50
 
-Without labels of the shortcut: `weigh_propensity`. DM has networks of width 64; DSA is that of the recipe `quick`.
+Without labels of the shortcut: `weigh_propensity`. DM and the judge have width 64; DSA is that of the recipe `quick`.
 Every judge is trained for the same number of steps: a canvas of four is four images, so it has a quarter of the epochs.
 Accuracies are on images that are in no training set: the validation images of CMNIST and of Corrupted CIFAR-10, with
 the shortcut independent of the label; on BG-FMNIST the first half of the test images, which chooses nothing. What has
