@@ -26,7 +26,7 @@ NETS = {'ConvNet, width 128': ConvNet, 'ConvNet, width 32': partial(ConvNet, wid
 def kept_sets():
     "The recorded sets of the headline: DM without and with weights, the first seed"
     for cell in cells('part == "table1" and dataset == "CMNIST" and ipc == 10 and conflict == .05').itertuples():
-        yield cell.method.replace('+KDE', ' + KDE'), load_cell(cell, RESULTS/'paper', recipe='recorded')
+        yield cell.method.replace('+KDE', ' + KDE'), load_cell(cell, RESULTS/'paper')
 
 def cost(networks=20):
     device = 'cuda' if torch.cuda.is_available() else 'cpu'

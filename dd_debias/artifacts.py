@@ -170,10 +170,6 @@ def made_with(file:Path)->dict: # the configuration
         config |= {part: complete(config.get(part)) for part in _NEEDED[file.name]}
     except (AttributeError, TypeError, KeyError) as e:
         raise ValueError(f'{file} does not say what it was made with; delete it and run again') from e
-    for name in ('record.json', 'config.json'): # older files do not say it all
-        beside = file.with_name(name)
-        if config['dataset_hash'] is None and beside.exists():
-            config['dataset_hash'] = read_json(beside).get('dataset_hash')
     return dict(name=file.parent.name) | config
 
 def _differs(file:Path, config:dict)->str|None: # the first part that does

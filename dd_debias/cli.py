@@ -144,8 +144,7 @@ def _help(kind:Any, text:str, **how:Any)->Any: return Annotated[kind, Parameter(
 
 def _choice(part:str, more:str='')->Any: return _help(str, f"{', '.join(functions(part))}{more}, or module:function")
 
-Recipe = _help(Literal['default', 'quick', 'paper', 'recorded'],
-               "the functions' own defaults, those for two cores, the paper's, or those of the recorded cells")
+Recipe = _help(Literal['default', 'quick', 'paper'], "the functions' own defaults, those for two cores, or the paper's")
 Seed = _help(int, 'of every part', converter=_whole)
 Device = _help(str, 'such as cuda:0; several, such as cuda:0,cuda:1, share the work')
 Threads = _help(int|None, 'of the CPU; as many as there are cores unless given', validator=Number(gte=1),
@@ -348,7 +347,7 @@ def _sweep(
     method:_column('method')=None,
     conflict:_column('conflict', float)=None,
     ipc:_column('ipc', int, 'images per class: 1, 10, 50; 0 is the whole set')=None,
-    recipe:Literal['quick', 'paper', 'recorded']='quick',
+    recipe:Literal['quick', 'paper']='quick',
     seeds:_help(int, 'runs of each cell', validator=Number(gte=1), converter=_whole)=1,
     budget:_help(float, 'stop after so long, such as 9m', converter=_duration)=float('inf'),
     list:_help(bool, 'print the commands of the cells, and run nothing', negative='')=False,

@@ -57,6 +57,7 @@ class Method(NamedTuple):
 SETS:dict[str, Callable] = {'CMNIST': cmnist, 'BG FMNIST': bg_fmnist, 'Corrupted CIFAR-10': corrupted_cifar10}
 
 _narrow_dfa = partial(train_dfa, net=partial(ConvNet, width=32), epochs=3)
+_dm2x2 = partial(distill_dm, factor=2, distance=kernel_distance)
 METHODS = {
     'Full': Method(None),
     'Random': Method(distill_random),
@@ -75,7 +76,8 @@ METHODS = {
     'MTT+propensity': Method(distill_mtt, weigh_propensity),
     'DM+groups': Method(distill_dm, weigh_groups),
     'DSA+groups': Method(distill_dsa, weigh_groups),
-    'DM2x2+propensity': Method(partial(distill_dm, factor=2, distance=kernel_distance), weigh_propensity),
+    'DM2x2+propensity': Method(_dm2x2, weigh_propensity),
+    'DM2x2+groups': Method(_dm2x2, weigh_groups),
     'DSA2x2+propensity': Method(partial(distill_dsa, factor=2), weigh_propensity)}
 
 # %% ../nbs/54_paper.ipynb #92f7b263
@@ -93,8 +95,8 @@ def cells(
     add('table3', SETS, ['Random', 'MTT', 'DM+KDE'])
     add('table4', ['CMNIST', 'BG FMNIST'], ['DM', 'DFA', 'SelectMix*', 'DM+KDE'], [.05], [10, 50])
     add('table5', ['CMNIST'], ['DM', 'DM+DFA', 'MTT', 'MTT+SelecMix', 'DM+KDE'], [.05])
-    add('beyond', SETS, ['DM+propensity', 'DM+groups', 'DM2x2+propensity', 'DSA+propensity', 'DSA+groups',
-                         'DSA2x2+propensity', 'MTT+KDE', 'MTT+propensity'])
+    add('beyond', SETS, ['DM+propensity', 'DM+groups', 'DM2x2+propensity', 'DM2x2+groups', 'DSA+propensity',
+                         'DSA+groups', 'DSA2x2+propensity', 'MTT+KDE', 'MTT+propensity'])
     add('figure2', SETS, ['Full'], [.05, .9], [0])
     add('figure2', SETS, ['DM', 'DSA', 'MTT'], [.05, .9], [10])
     add('figure4', ['CMNIST'], ['DM+KDE'], [.05], [10], variances=[.003, .01, .03, .1, .3, 1., 3.])
@@ -106,7 +108,7 @@ def cells(
 def cell_run(
     cell, # a row of `cells`, from `itertuples`
     *,
-    recipe:str='quick', # 'quick', 'paper', or 'recorded'
+    recipe:str='quick', # 'quick' or 'paper'
     seed:int=0,
     **options, # device, out, show_progress of `run`
 )->partial: # of `run`
@@ -122,16 +124,13 @@ def cell_run(
         weigh = partial(apply_recipe(method.weigh, recipe), **taken)
     train = apply_recipe(method.train, recipe)
     networks = 5
-    if recipe != 'paper':
-        networks = 2 if distill else 1
-        if not distill: train = partial(train, net=partial(ConvNet, width=32), epochs=5, batch=256, augment='')
-    if distill and recipe != 'paper':
+    if recipe != 'paper' and distill:
+        networks = 2
         images = distill.keywords.get('factor', 1)**2 # of a canvas: as many steps as of one image
         if images > 1: train = partial(train, epochs=train.keywords['epochs']//images)
-    if recipe == 'recorded':
-        if cell.dataset == 'Corrupted CIFAR-10': data = partial(data, severity=5)
-        if distill and cell.ipc > 10: train = partial(train, epochs=50)
-        if distill and 'MTT' in cell.method and cell.ipc == 1: distill = partial(distill, lr=30., lr_lr=1e-6)
+    elif recipe != 'paper':
+        networks = 1
+        train = partial(train, net=partial(ConvNet, width=32), epochs=5, batch=256, augment='')
     evaluator = partial(evaluate, train=train, networks=networks)
     return partial(run, data, distill, weigh, evaluator, seed=seed, **options)
 

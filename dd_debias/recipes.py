@@ -24,8 +24,6 @@ RECIPES:dict[str, dict[str, dict[str, Any]]] = dict( # recipe -> function -> arg
     quick=dict(
         train_classifier=dict(epochs=100, batch=25, schedule='cosine'),
         distill_dsa=dict(rounds=30), distill_mtt=dict(steps=100)),
-    recorded=dict(
-        train_classifier=dict(epochs=100), distill_dm=dict(lr=10.), distill_mtt=dict(lr=1000., lr_lr=1e-4, syn_lr=.1)),
     paper=dict(
         weigh_kde=dict(encoder=ResNetEncoder, encoder_lr=.01),
         distill_dm=dict(steps=20000, lr=1., anneal=False, batch=256, sampling='weighted', init='uniform'),

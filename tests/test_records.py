@@ -1,12 +1,10 @@
 "The identity of a run, and what its record says"
 import importlib
 import json
-import shutil
 import sys
 import types
 from functools import partial
 
-import pandas as pd
 import pytest
 import torch
 from common import ROOT
@@ -15,7 +13,6 @@ from dd_debias.bias import color_digits
 from dd_debias.config import CHANGED, to_config
 from dd_debias.coresets import distill_random
 from dd_debias.dataset import BiasedDataset
-from dd_debias.distilled import load
 from dd_debias.dm import distill_dm
 from dd_debias.evaluate import evaluate
 from dd_debias.groupdro import train_groupdro
@@ -23,7 +20,7 @@ from dd_debias.groups import weigh_groups
 from dd_debias.nets import MLP
 from dd_debias.paper import cell_records, cells
 from dd_debias.records import append_line, read_json, read_records, recorded, table
-from dd_debias.run import made_with, read_set, reuse_artifacts, run
+from dd_debias.run import run
 from dd_debias.train import train_classifier
 
 
@@ -131,19 +128,6 @@ def test_records_that_are_not_there(tmp_path):
         with pytest.raises(FileNotFoundError, match=f'{name} does not exist; give'): read_records(tmp_path/name)
     with pytest.raises(OSError, match='cannot write .*; choose another'): append_line(tmp_path, '')
 
-def test_a_set_of_an_old_version_is_taken_over(tmp_path):
-    "Its own file does not say of which images it was made; its record does"
-    old = next((ROOT/'results/paper').glob('cmnist-*-kde-dm-*'))
-    shutil.copytree(old, tmp_path/old.name)
-    config = read_json(old/'record.json')
-    file = tmp_path/'new/distilled.safetensors'
-    reuse_artifacts(file, config, read_set)
-    assert made_with(file)['name'] == old.name and load(file).images.equal(load(old/file.name).images)
-    reuse_artifacts(tmp_path/'other/distilled.safetensors', config | dict(dataset_hash='0'), read_set)
-    assert not (tmp_path/'other').exists()
-
 def test_every_recorded_run_of_the_paper_is_found_by_its_cell():
-    "However the defaults have changed since: the recipe `recorded` says what they were"
     records = read_records(recorded('paper'))
-    found = [cell_records(cells(), records, recipe=recipe).name for recipe in ('recorded', 'quick')]
-    assert set(pd.concat(found)) == set(records.name)
+    assert set(cell_records(cells(), records).name) == set(records.name)
