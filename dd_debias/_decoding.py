@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .files import atomic_write
-from .runtime import derive_seed, seeded
+from .runtime import derive_seed, first_line, seeded
 from .sources import data_root
 
 Decoded = tuple[Tensor, float] # (3,size,size) uint8, and the share of the picture that was cropped away
@@ -196,8 +196,7 @@ def image_from_array(
 def failure_reason(error:Exception)->str:
     "Say in one line why an image could not be read"
     if isinstance(error, UnidentifiedImageError): return 'it is no image of a format that is read'
-    message = str(getattr(error, 'strerror', None) or error)
-    return (message or type(error).__name__).splitlines()[0]
+    return getattr(error, 'strerror', None) or first_line(error)
 
 def decode_source(
     source:str|Path|Image.Image|np.ndarray|Tensor, # path, PIL image, (H,W) or (H,W,C) array, (C,H,W) tensor
@@ -476,8 +475,9 @@ def own_paths(folder:Path)->dict[str, str]:
     for parent, subfolders, names in os.walk(folder):
         subfolders[:] = visible(subfolders) # os.walk goes into these
         real = os.path.realpath(parent)
-        paths[real] = parent
-        for name in visible(names): paths[os.path.join(real, name)] = os.path.join(parent, name)
+        shown = os.path.normpath(parent) # os.walk('.') begins its paths with ./
+        paths[real] = shown
+        for name in visible(names): paths[os.path.join(real, name)] = os.path.normpath(os.path.join(shown, name))
     return paths
 
 def image_files(
@@ -489,7 +489,7 @@ def image_files(
     Image.init()
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in known_formats()}
     def unlistable(error:OSError)->None: left_out['folders that cannot be read'] += 1
-    for parent, subfolders, names in os.walk(folder, followlinks=True, onerror=unlistable):
+    for parent, subfolders, names in os.walk(os.path.normpath(folder), followlinks=True, onerror=unlistable):
         if paths.setdefault(os.path.realpath(parent), parent) != parent:
             left_out['links to what is read elsewhere'] += 1
             subfolders.clear()
@@ -516,13 +516,17 @@ def load_classes(
     files = []
     numbers = []
     for c, name in enumerate(classes):
-        found = [path for path in image_files(folder/name, paths, left_out) if os.path.realpath(path) not in excluded]
+        found = list(image_files(folder/name, paths, left_out))
         files += found
         numbers += [c]*len(found)
     if left_out:
         kinds = ', '.join(f'{n:,} {kind}' for kind, n in left_out.most_common(8))
         report(f'left out in {folder}: {kinds}', on_skip)
-    images, kept = read(files)
+    images, kept = read(files) # with what is excluded, so that another list of that finds them decoded
+    if excluded:
+        wanted = torch.tensor([os.path.realpath(files[i]) not in excluded for i in kept.tolist()], dtype=torch.bool)
+        images = images[wanted]
+        kept = kept[wanted]
     labels = torch.tensor(numbers, dtype=torch.long)[kept]
     empty = set(range(len(classes)))-set(labels.tolist())
     if empty: raise ValueError(f'{folder/classes[min(empty)]} has no readable image; add some, or remove the folder')
@@ -638,7 +642,7 @@ def check_labels(source:Any, labels:Any)->None:
     "Raises ValueError unless labels are given with an array, and with no other source"
     if isinstance(source, ARRAYS) != (labels is not None):
         raise ValueError('labels must be given with an array, one for each image, and with nothing else; '
-                         'read_files makes an array of files')
+                         'np.stack makes an array of a list of them, read_files of files')
 
 def load_array(
     x:np.ndarray|Tensor, # (N,H,W), (N,H,W,C) or (N,C,H,W)

@@ -25,10 +25,10 @@ RANGES = [ # what must hold of a number, in words and as a test, and the argumen
      'ipc loss_every max_start_epoch min_cluster_size min_samples neighbors networks num_classes outer per_kind '
      'pool rounds rows sample size stack_size steps syn_steps width'),
     ('of at least 0', lambda x: x >= 0,
-     'accuracy_every bias_factor encoder_lr gpus_per_task inner lr lr_lr lr_net mix_factor rate retries sheet_every '
-     'swap_factor threshold weight_decay'),
+     'accuracy_every bias_factor encoder_lr frame gpus_per_task inner lr lr_lr lr_net mix_factor rate retries '
+     'sheet_every swap_factor threshold weight_decay'),
     ('of at least 2', lambda x: x >= 2, 'reference'),
-    ('above 0', lambda x: x > 0, 'eps syn_lr temperature variance'),
+    ('above 0', lambda x: x > 0, 'eps learnt_lr syn_lr temperature variance'),
     ('of at least 0 and below 1', lambda x: 0 <= x < 1, 'decay momentum'),
     ('above 0 and at most 1', lambda x: 0 < x <= 1, 'q'),
     ('from 0 to 1', lambda x: 0 <= x <= 1, 'brightness min_strength quantile share swap_from'),

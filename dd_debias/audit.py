@@ -20,16 +20,17 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from .arguments import check_arguments
 from .dataset import BiasedDataset, check_images, class_counts
 from .files import atomic_write
 from .kde import as_tensor, weigh_kde
 from .pages import data_url, image_tag, render
-from .pixels import to_uint8
-from .plots import GREY, RED, figure_to_png, subplots
+from .plots import GREY, RED, figure_to_png, subplots, to_rgb
 from .properties import class_properties, file_properties, image_properties, property_sentences
 from .runtime import oracle_kwargs
 from .shortcut import find_shortcut, shortcut_sentences
@@ -102,8 +103,10 @@ def summarize(
     a = table.iloc[-1] # all classes
     classes = table.iloc[:-1]
     uneven = classes.index[(classes.effective_size/classes.images).argmin()]
+    heaviest = 'the heaviest 1% of each class carry' # at least one image
+    if classes.images.max() <= 100: heaviest = 'the heaviest image of each class carries'
     sentences = [f'With these weights {a.images:,.0f} images count as {a.effective_size:,.0f}, '
-                 f'and the heaviest 1% of each class carry {100*a.heaviest_1pct_share:.0f}% of the weight.']
+                 f'and {heaviest} {100*a.heaviest_1pct_share:.0f}% of the weight.']
     if a.effective_size > .95*a.images:
         sentences.append('So the weights are nearly alike and will change little. Either there is no shortcut that the '
                          'encoder can see, or no image goes against it; '
@@ -156,7 +159,7 @@ def _frame_tiles(images, conflicting, frame): # (n,C,H,H), (n,) bool, pixels -> 
     red = torch.tensor(list(bytes.fromhex(RED[1:])), dtype=torch.uint8).view(3, 1, 1)
     tiles = torch.full((len(images), 3, edge, edge), 255, dtype=torch.uint8)
     tiles[conflicting, :, frame:-frame, frame:-frame] = red
-    tiles[:, :, 2*frame:-2*frame, 2*frame:-2*frame] = to_uint8(images).cpu()
+    tiles[:, :, 2*frame:-2*frame, 2*frame:-2*frame] = to_rgb(images)
     return tiles
 
 def _join_tiles(tiles): # (columns,2,rows,across,3,edge,edge) -> (height,width,3)
@@ -198,7 +201,7 @@ def extremes(
     rows:int=4, # of images at each end
 )->Figure:
     "A column for each class: its heaviest images above, its lightest below. Conflicting ones are framed, where known"
-    if rows < 1: raise ValueError(f'rows must be at least 1, got {rows}')
+    check_arguments(extremes, dict(rows=rows))
     w = _checked_weights(data, weights)
     counts = check_images(*data.xy) # (C,)
     names = class_names(data)
@@ -233,12 +236,14 @@ def _listed(labels, w, most): # (N,), (N,) -> for each class indices of its heav
         chosen.append(order if len(order) <= each else torch.cat([order[:each-lightest], order[-lightest:]]))
     return chosen
 
-def _sheet_url(images, across): # (n,C,H,H) -> a data URL: one WebP picture, `across` images in a row
-    x = to_uint8(images).cpu()
+def _sheet_url(images, across): # (n,C,H,H) -> a data URL: one WebP picture, `across` small images in a row
+    x = to_rgb(images)
+    if x.shape[-1] > 128:
+        x = F.interpolate(x.float(), size=128, mode='bilinear', antialias=True).round().to(torch.uint8)
     down = math.ceil(len(x)/across)
     edge = x.shape[-1]
     tiles = torch.zeros(down*across, 3, edge, edge, dtype=torch.uint8)
-    tiles[:len(x)] = x # grey ones three times
+    tiles[:len(x)] = x
     picture = tiles.view(down, across, 3, edge, edge).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
     file = io.BytesIO()
     Image.fromarray(picture.numpy()).save(file, 'webp', quality=85)
@@ -330,28 +335,31 @@ def _table_html(table):
 # %% ../nbs/26_audit.ipynb #a8115c67
 def audit(
     data:BiasedDataset,
-    weigh:Callable=weigh_kde, # weigh(images, labels, *, seed) -> weights
+    weigh:Callable|None=None, # weigh(images, labels, *, seed) -> weights; None: `weigh_kde`, unless weights are given
     *,
-    weights:Tensor|None=None, # (N,) that it gave; None: called here
+    weights:Tensor|None=None, # (N,) that it gave, or of your own; None: it is called here
     seed:int=0,
-    out:str|Path|None=None, # where to write the page, and beside it, as .csv, the weights of all images; None: nowhere
+    out:str|Path|None=None, # where to write the page, with tables of its name beside it; None: nowhere
     title:str='Look before you distil', # of the page
 )->tuple[pd.DataFrame, list[str]]: # from `audit_table`; what is to be said of the set
     "Weigh the images, judge, and show what came of it. Raises ValueError if `weigh` needs a bias that is unknown"
-    extra = oracle_kwargs(weigh, data)
+    if out and Path(out).suffix == '.csv': raise ValueError(f'out: {out} is to be a page; let its name end in .html')
+    called:Callable = weigh or weigh_kde
+    made_by = called if weights is None else weigh # None: weights of your own
+    extra = oracle_kwargs(called, data)
     opened = atomic_write(out) if out else nullcontext() # before the long work, so that a bad folder is reported now
     with opened as page:
-        if weights is None: weights = weigh(*data.xy, seed=seed, **extra)
+        if weights is None: weights = called(*data.xy, seed=seed, **extra)
         table = audit_table(data, weights)
         properties = image_properties(data.images)
         verdict = _verdict(data, seed, properties)
         measured = property_table(data, weights, properties)
         if page is not None:
-            notes = f'Weights: {_describe_call(weigh)}, seed {seed}.'
+            notes = f'Weights: {_describe_call(made_by)}, seed {seed}.' if made_by else 'Weights: as given.'
             audit_page(data, weights, page, title=title, notes=notes, verdict=verdict, measured=measured)
     said = [summarize(table), *property_sentences(measured, class_names(data))]
     if verdict: said.insert(0, _judgement(verdict, measured))
-    if out: _write_tables(data, weights, weigh, measured, Path(out))
+    if out: _write_tables(data, weights, made_by, measured, Path(out))
     return table, said
 
 def _write_tables(data, weights, weigh, measured, out): # beside the page
@@ -360,7 +368,7 @@ def _write_tables(data, weights, weigh, measured, out): # beside the page
     if temperature: images.insert(3, 'density', _density(images, temperature))
     names = class_names(data)
     measured = measured.assign(**{'class': [names[c] for c in measured['class']]})
-    for table, suffix in ((images, '.csv'), (measured, '.properties.csv')):
+    for table, suffix in ((images, '.weights.csv'), (measured, '.properties.csv')):
         with atomic_write(out.with_suffix(suffix)) as file: table.to_csv(file, index=False)
 
 def _verdict(data, seed, properties): # None where a class is too small
@@ -368,6 +376,7 @@ def _verdict(data, seed, properties): # None where a class is too small
     return None if len(counts) < 2 or counts.min() < 2 else find_shortcut(*data.xy, seed=seed, properties=properties)
 
 def _inverse_density(weigh): # the temperature where the weights are f^(-1/T); else None
+    if weigh is None: return None
     function = getattr(weigh, 'func', weigh)
     options = inspect.signature(weigh).parameters
     if function is not weigh_kde or options['normalizer'].default != 'inverse' or options['cap'].default: return None

@@ -12,6 +12,7 @@ __all__ = ['COLORS', 'NOISE', 'PAPER_COUNTS', 'assign_bias', 'check_bytes', 'che
 import math
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ def _conflict_count(
     n:int, # samples
 )->int:
     "The number of conflicting samples"
-    is_number = isinstance(conflict, int) and conflict > 1
+    is_number = isinstance(conflict, Integral) and conflict > 1
     if not 0 <= conflict <= (n if is_number else 1):
         raise ValueError(f'conflict must be a share in [0,1] or a number of samples up to {n}, got {conflict}')
     return int(conflict) if is_number else round(conflict*n)

@@ -23,8 +23,8 @@ from .arguments import check_arguments
 
 # %% ../nbs/14_config.ipynb #941b845f
 CALL_TIME = frozenset({ # given at the call, by a run or by another function; recorded only where a partial fixes them
-    'split', 'seeds', 'weights', 'bias', 'stats', 'soft_labels', 'shard', 'resume_from', 'rare', 'on_step', 'on_epoch',
-    'on_expert', 'on_skip'})
+    'split', 'seeds', 'weights', 'bias', 'stats', 'soft_labels', 'learnt_lr', 'shard', 'resume_from', 'rare', 'on_step',
+    'on_epoch', 'on_expert', 'on_skip'})
 EXECUTION = frozenset({ # where and how fast our own functions work, which does not change what they give
     'root', 'cache', 'device', 'devices', 'executor', 'stacked', 'stack_size', 'bf16',
     'compiled'})
@@ -70,15 +70,18 @@ def to_config(
         if f.args: raise ValueError(f'give the arguments of {f.func.__name__} by keyword, so that they can be recorded')
         chosen = f.keywords | chosen
         f = f.func
-    if '<' in f.__qualname__:
-        raise ValueError(f'{f.__qualname__} cannot be recorded; define it with def, outside of other functions')
+    name = getattr(f, '__qualname__', f'an object of {type(f).__name__}')
+    if not hasattr(f, '__qualname__') or '<' in name:
+        raise ValueError(f'{name} cannot be recorded; define it with def, outside of other functions')
     unknown = sorted(set(chosen)-set(inspect.signature(f).parameters))
     if unknown: raise ValueError(f'{f.__name__} takes no argument {unknown[0]!r}')
     config:dict[str, Any] = dict(function=_full_name(f))
     if f.__module__.startswith('dd_debias.'): check_arguments(f, chosen)
     if not _is_ours(_full_name(f)):
-        source = inspect.getsource(f).encode()
-        config['source'] = hashlib.blake2b(source, digest_size=4).hexdigest()
+        try: source = inspect.getsource(f)
+        except (OSError, TypeError) as e:
+            raise ValueError(f'{name} cannot be recorded, since its source is not at hand; define it in a file') from e
+        config['source'] = hashlib.blake2b(source.encode(), digest_size=4).hexdigest()
     left_out = _never_recorded(f)
     given = {name: _to_plain(name, value, f.__name__) for name, value in chosen.items() if name not in left_out}
     return config | _defaults(f) | given

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .arguments import check_arguments, check_takes
-from .dataset import check_images
+from .dataset import check_images, check_pixels
 from .nets import ResNet18, Standardized, autocast_bf16, map_chunks
 from .pixels import channel_stats, standardize
 from .runtime import derive_seed, seeded, torch_defaults
@@ -54,7 +54,7 @@ class GlanceEncoder(nn.Module):
         width:int=512, # of the two hidden layers
     ):
         super().__init__()
-        if frame < 0: raise ValueError(f'frame must be 0 or more, got {frame}')
+        check_arguments(GlanceEncoder, locals())
         self.grid = grid
         self.frame = frame
         self.quantile = quantile
@@ -172,7 +172,8 @@ def embed(
     *,
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
 )->Tensor: # (N,128) float32, unit length
-    "Features of images, computed in chunks"
+    "Features of images, computed in chunks. Raises ValueError for pixels of another scale or type"
+    check_pixels(images)
     glances = hasattr(getattr(encoder, 'net', encoder), 'glance')
     size = _glances_at_once(images) if glances else None
     return F.normalize(map_chunks(encoder, images, size, bf16=bf16), dim=1)

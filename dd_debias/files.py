@@ -8,6 +8,7 @@ Docs: https://dd-debias.github.io/dd-debias/files.html.md"""
 __all__ = ['sync_file', 'atomic_write', 'to_plain', 'save_tensors', 'load_tensors', 'hash_tensors', 'Checkpoint']
 
 # %% ../nbs/16_files.ipynb #16a00003
+import errno
 import hashlib
 import json
 import os
@@ -27,7 +28,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 # %% ../nbs/16_files.ipynb #258b3791
-_HERE = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest() # this machine, in names of files
+def _processes()->str: # of a container: two on one machine may have its name, and number their processes anew
+    try: return os.readlink('/proc/self/ns/pid')
+    except OSError: return '' # there is no such thing here
+
+_HERE = hashlib.blake2b((platform.node()+_processes()).encode(), digest_size=4).hexdigest() # in names of files
 _TEMPORARY = re.compile(r'\..*-([0-9a-f]{8})-(\d+)-\w{8}(\.\w+)?') # machine, process
 
 def _is_running(process:int)->bool:
@@ -53,6 +58,9 @@ def sync_file(path:Path)->None:
     try: os.fsync(fd)
     finally: os.close(fd)
 
+_OF_DISKS = {getattr(errno, name, None) for name in (
+    'ENOSPC', 'EDQUOT', 'EFBIG', 'EIO', 'EROFS', 'EACCES', 'EPERM', 'EISDIR', 'ENOTEMPTY', 'EEXIST')}-{None}
+
 @contextmanager
 def atomic_write(
     path:str|Path,
@@ -75,7 +83,8 @@ def atomic_write(
         os.replace(name, path)
         with suppress(OSError): sync_file(path.parent) # some systems cannot
     except OSError as e:
-        raise OSError(f'cannot write {path}: {e.strerror or e}; free some space or choose another folder') from e
+        if e.errno not in _OF_DISKS: raise # of something else that the block does
+        raise OSError(f'cannot write {path}: {e.strerror}; free some space or choose another folder') from e
     finally: Path(name).unlink(missing_ok=True)
 
 # %% ../nbs/16_files.ipynb #58d61c27a
@@ -154,7 +163,7 @@ class Checkpoint:
         "The state saved last, None if there is none. Raises ValueError if it is another run's"
         if not self.path.exists(): return None
         tensors, meta = load_tensors(self.path)
-        if meta.get('config') != json.loads(json.dumps(self.config)):
+        if meta.get('config') != json.loads(json.dumps(to_plain(self.config))):
             raise ValueError(f'{self.path} belongs to another run; delete it or choose another folder')
         step = meta.get('step')
         if not isinstance(step, int) or step < 0:

@@ -62,7 +62,8 @@ def _load_rows(
     paths, labels, bias = zip(*rows, strict=True)
     images, kept = read_files(paths, size, cache=data_root(root)/'decoded')
     if not len(kept): raise ValueError(f'{paths[0]} and the others cannot be read; unpack the set again')
-    return BiasedDataset(images, torch.tensor(labels)[kept], torch.tensor(bias)[kept], classes)
+    kept_paths = tuple(str(paths[i]) for i in kept.tolist())
+    return BiasedDataset(images, torch.tensor(labels)[kept], torch.tensor(bias)[kept], classes, kept_paths)
 
 # %% ../nbs/07_natural.ipynb #08b7471d
 ACTIONS = ('climbing', 'diving', 'fishing', 'racing', 'throwing', 'vaulting')
@@ -83,7 +84,7 @@ def _bar_folder(folder, size, root):
     images, kept = read_files(files, size, cache=data_root(root)/'decoded')
     if not len(kept): raise ValueError(f'{files[0]} and the others cannot be read; unpack the set again')
     labels = torch.tensor([ACTIONS.index(_action(f)) for f in files])
-    return BiasedDataset(images, labels[kept], classes=ACTIONS)
+    return BiasedDataset(images, labels[kept], classes=ACTIONS, paths=tuple(str(files[i]) for i in kept.tolist()))
 
 def bar(
     split:str='train', # 'train' (1,941 images) or 'test' (654)

@@ -19,8 +19,10 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd as _Dropout
 
-from .arguments import check_takes
+from .arguments import check_arguments, check_takes
 from .pixels import standardize
 
 # %% ../nbs/11_nets.ipynb #e897a504
@@ -81,9 +83,14 @@ class _Blocks(nn.Sequential):
     "Layers, the first two of which are a convolution and its norm"
     def forward(self, x:Tensor)->Tensor:
         conv, norm, *others = self
+        if not _can_join(conv, norm): return super().forward(x)
         x = conv_norm(x, conv, norm) # type: ignore[arg-type]
         for layer in others: x = layer(x)
         return x
+
+def _can_join(conv, norm): # whether `conv_norm` is the same: not if a layer has been replaced, or has a hook
+    if type(conv) is not nn.Conv2d or type(norm) is not nn.InstanceNorm2d: return False
+    return conv.stride == (1, 1) and not (conv._forward_hooks or norm._forward_hooks)
 
 def ConvNet(
     channels:int=3, # of the images
@@ -94,6 +101,7 @@ def ConvNet(
     depth:int=3, # blocks
 )->_Net:
     "The field's ConvNet (Gidaris and Komodakis, 2018; Zhao and Bilen, 2021). Raises ValueError for other sizes"
+    check_arguments(ConvNet, locals())
     reduction = 2**depth
     if size % reduction:
         raise ValueError(f'size must be a multiple of {reduction} for a ConvNet of depth {depth}, got {size}; '
@@ -220,6 +228,7 @@ def build_net(
     num_classes:int,
     *,
     needs:Sequence[str]=(), # what the network must have: 'embed', 'head'
+    alone:bool=False, # what it makes of an image must not depend on others in the batch: no batch norm
 )->nn.Module:
     "An untrained network for such images, initialised on their device. Raises ValueError if `net` does not make one"
     channels, size = images.shape[1:3]
@@ -231,6 +240,11 @@ def build_net(
         if not hasattr(model, name):
             raise ValueError(f'net: its module has no .{name}, which is needed here; .embed(x) must give the embedding '
                              'of images (N,C,H,W) as (N,D) and .head be the linear layer that classifies it')
+    for layer in model.modules():
+        if isinstance(layer, _Dropout) and layer.p: raise ValueError(
+            'net: it has dropout, which no seed reaches here, so that no result could be repeated; leave it out')
+        if alone and isinstance(layer, _BatchNorm): raise ValueError(
+            'net: it has batch norm, which makes an image depend on the others in a batch; take instance or group norm')
     return model.to(images.device)
 
 # %% ../nbs/11_nets.ipynb #f009dc42

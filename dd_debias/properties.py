@@ -80,7 +80,7 @@ def _measure(x, masks): # (n,C,H,W) in [0,1], (R,H,W) -> (n,M,R)
 
 # %% ../nbs/08_properties.ipynb #b514112c
 FILE_MEASURES = {
-    'width': ('narrower', 'wider'), 'height': ('lower', 'higher'), 'aspect': ('taller than wide', 'wider than tall'),
+    'width': ('narrower', 'wider'), 'height': ('lower', 'higher'), 'aspect': ('narrower in shape', 'wider in shape'),
     'bytes': ('smaller as files', 'larger as files')}
 
 def file_properties(

@@ -16,17 +16,19 @@ from torch import Tensor
 from .arguments import check_arguments
 from .dataset import class_counts
 from .runtime import derive_seed, double, seeded
-from .weights import validate_inputs
+from .weights import normalize_weights, validate_inputs
 
 # %% ../nbs/21_sampling.ipynb #b2ea703e
 class ClassSampler:
-    "Draws `batch` samples of every class at once, with replacement, in proportion to weight within the class"
+    """Draws `batch` samples of every class at once, with replacement, in proportion to weight within the class.
+    Raises ValueError as `normalize_weights` does"""
     def __init__(self,
         labels:Tensor, # (N,)
         weights:Tensor, # (N,)
     ):
+        weights = normalize_weights(weights, labels)
         self.order = labels.argsort(stable=True) # (N,) indices, class by class
-        sorted_weights = double(weights[self.order])
+        sorted_weights = weights[self.order]
         self.ends = sorted_weights.cumsum(0) # (N,) where each sample's interval ends
         last = class_counts(labels).cumsum(0)-1 # (C,) position in `order` of the last sample of each class
         self.high = self.ends[last] # (C,) where the part of each class ends
@@ -93,11 +95,13 @@ def resample(
     n:int|None=None, # images to draw; None: N
     seed:int=0,
 )->tuple[Tensor, Tensor]: # images (n,C,H,W), labels (n,)
-    "Draw a set by weight, with replacement"
+    "Draw a set by weight, with replacement. Raises ValueError if no image of a class is drawn"
     check_arguments(resample, locals())
     w = validate_inputs(images, labels, weights)
     n = n or len(w)
     with seeded(derive_seed(seed, 'resample')): idx = w.cpu().multinomial(n, replacement=True).to(labels)
+    missing = (labels[idx].bincount(minlength=int(labels.max())+1) == 0).nonzero().flatten().tolist()
+    if missing: raise ValueError(f'n: none of the {n} images drawn is of class {missing[0]}; draw more')
     return images[idx], labels[idx]
 
 # %% ../nbs/21_sampling.ipynb #98a03c3ba
@@ -110,6 +114,7 @@ def epoch_batches(
     generator:torch.Generator|None=None, # of random numbers; None: torch's own
 )->Iterator[list[tuple[Tensor, int]]]: # for each epoch, a list of pairs
     "Yield a list of (indices, augmentation seed), one for each mini-batch, for each epoch"
+    check_arguments(epoch_batches, locals())
     check_sampling(sampling)
     positive = (weights > 0).nonzero().flatten()
     for _ in range(epochs):

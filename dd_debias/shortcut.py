@@ -58,8 +58,8 @@ def _halves(labels, seed): # (N,) -> (N,) 0 or 1, half of each class; (N,) indic
         members = (labels == c).nonzero().flatten()
         rank = torch.randperm(len(members), generator=rng)
         half[members] = rank%2
-        position[members] = rank/len(members) # so that each class has its share in every beginning of the order
-    return half, position.argsort()
+        position[members] = (rank//2)/len(members) # each class has its share in every beginning of each half
+    return half, position.argsort(stable=True)
 
 # %% ../nbs/25_shortcut.ipynb #6a043df6
 def find_shortcut(
@@ -73,7 +73,8 @@ def find_shortcut(
     """Is there a shortcut: answer is 'shortcut', 'perhaps' or 'none seen'.
     accuracy: of a glance, on images that its encoder has not seen; chance: that of naming the largest class;
     told: where the accuracy is between chance (0) and 1, less two standard errors; by_property: how well the best
-    property of a class tells it, median over classes; conflicting: the share of images that may go against it"""
+    property of a class tells it, 0 where chance would as well, median over classes;
+    conflicting: the share of images that may go against it"""
     counts = class_counts(labels)
     shares = glance(images, labels, seed=seed, encoder=encoder)
     own = shares.gather(1, labels.cpu()[:, None]).squeeze(1) # (N,)
@@ -83,8 +84,9 @@ def find_shortcut(
     error = (accuracy*(1-accuracy)/n)**.5
     told = (accuracy-2*error-chance)/(1-chance) if chance < 1 else 0.
     if properties is None: properties = image_properties(images)
-    best = class_properties(properties, labels).drop_duplicates('class')
-    by_property = float(best.difference.median()) if len(best) else 0.
+    best = class_properties(properties, labels).drop_duplicates('class').set_index('class').difference
+    by_chance = pd.Series(2*(1/counts+1/(n-counts)).sqrt().cpu().numpy()) # which few images have without a shortcut
+    by_property = float(best.where(best > by_chance[best.index], 0.).median()) if len(best) else 0.
     answer = 'none seen'
     if told >= .6 or by_property >= .6: answer = 'perhaps'
     if told >= .72 or by_property >= .65: answer = 'shortcut'

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .files import atomic_write
+from .runtime import first_line
 
 # %% ../nbs/02_sources.ipynb #79135d89
 def digits(
@@ -72,10 +73,11 @@ def _read_array(
 
 # %% ../nbs/02_sources.ipynb #863a3c63
 def load_npz(
-    path:Path,
+    path:str|Path,
     keys:Iterable[str], # the arrays it must hold
 )->dict[str, np.ndarray]: # name -> array
     "Arrays of an .npz file, without pickles. Raises ValueError if the file is damaged or lacks one of them"
+    path = Path(path)
     if path.exists() and not path.is_file(): raise ValueError(f'{path} is not a file; remove it and run again')
     try:
         with zipfile.ZipFile(path) as archive: return {k: _read_array(archive, k) for k in keys}
@@ -116,7 +118,7 @@ def _download(
             train = load_set(d, train=True, download=True)
             test = load_set(d, train=False, download=True)
         except Exception as e:
-            raise OSError(f'{path} is not there and {name} could not be downloaded ({str(e).splitlines()[0]}); '
+            raise OSError(f'{path} is not there and {name} could not be downloaded ({first_line(e)}); '
                           'connect to a network, or set root or DD_DEBIAS_DATA to a folder '
                           f'that holds {path.name}') from e
         with atomic_write(path) as f:

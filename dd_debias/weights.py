@@ -8,6 +8,7 @@ Docs: https://dd-debias.github.io/dd-debias/weights.html.md"""
 __all__ = ['normalize_weights', 'cap_weights', 'validate_inputs', 'conflict_share', 'effective_size', 'check_weights']
 
 # %% ../nbs/20_weights.ipynb #0eaf9185
+import math
 from collections.abc import Callable
 
 import torch
@@ -54,7 +55,7 @@ def cap_weights(
     positive = torch.zeros_like(counts).index_add_(0, labels, (w > 0).long()) # (C,)
     if (cap*positive < counts).any():
         raise ValueError(f'cap: too few images of a class have weight for a cap of {cap}; '
-                         f'give at least {(counts/positive).max().item():.3g}')
+                         f'give at least {math.ceil(100*(counts/positive).max().item())/100}')
     while (w > cap*(1+1e-9)).any(): # each turn caps at least one more
         capped = (w >= cap)
         w[capped] = cap
