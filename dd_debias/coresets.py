@@ -137,8 +137,9 @@ def distill_kcenter(
     config = call_config(distill_kcenter, locals())
     w = validate_inputs(images, labels, weights)
     available = check_ipc(1 if repeat else ipc, labels, w) # (C,)
-    size = max(ipc, min(int(available.min()), pool*ipc)) # of the pool of each class
-    pools = draw_by_weight(labels, w, size, seed=seed, repeat=repeat).view(-1, size) # (C,size) indices
+    size = pool*ipc # of the pool of each class, where it has as many
+    drawn = draw_by_weight(labels, w, size, seed=seed, repeat=True).view(-1, size) # (C,size) indices
+    pools = [row[:max(ipc, n)] for row, n in zip(drawn, available.tolist(), strict=True)] # the rest is there already
     mean, std = channel_stats(images, w)
     embed = _embedder(images, (mean, std), net, seed)
     idx = torch.cat([members[k_center_greedy(embed(members), ipc)] for members in pools]) # (C*ipc,)

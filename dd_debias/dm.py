@@ -19,10 +19,18 @@ from torch import Tensor
 from .augment import siamese_augment
 from .config import call_config
 from .dataset import class_counts
-from .distilled import Distilled, at_rest, check_finite, init_images, momentum_step, unpack_canvas
+from dd_debias.distilled import (
+    Distilled,
+    at_rest,
+    check_finite,
+    check_state,
+    init_images,
+    momentum_step,
+    unpack_canvas,
+)
 from .nets import ConvNet, build_net, map_chunks
 from .pixels import channel_stats, standardize, unstandardize
-from .runtime import derive_seed, seeded, torch_defaults
+from .runtime import derive_seed, oracle_kwargs, seeded, torch_defaults
 from .sampling import ClassSampler, check_sampling
 from .weights import validate_inputs
 
@@ -45,7 +53,7 @@ def kernel_distance(
         return (a.square().sum(2)[:, :, None]+b.square().sum(2)[:, None]-2*a@b.mT).clamp_min(0)
 
     across = squared_distances(real, syn)
-    scale = across.detach().mean((1, 2), keepdim=True) # (C,1,1)
+    scale = across.detach().mean((1, 2), keepdim=True).clamp_min(1e-12) # (C,1,1) not 0 where all coincide
 
     def mean_kernel(d): # times the scale, so that gradients are about as long as those of `mean_distance`
         kernel = sum((-d/(scale*width)).exp() for width in (.25, 1, 4))
@@ -86,7 +94,7 @@ def distill_dm(
     init:str='weighted', # initial images, see `init_images`: 'weighted', 'uniform' or 'noise'
     repeat:bool=False, # where a class has fewer images than are initial ones, take them again
     shard:tuple[int, int]=(0, 1), # (i, n): distil only the classes i, i+n, i+2n, ..., see `distill_shared`
-    surrogate:Callable|None=None, # a trainer: embed with a network that it trains, not a fresh one at each step
+    surrogate:Callable|None=None, # a trainer: embed with a network that it trains, not a fresh `net` at each step
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     compiled:bool|None=None, # embed the real images by torch.compile; None: on a CPU, in a LONG_RUN
     resume_from:dict|None=None, # state to go on from, see `Checkpoint`
@@ -113,6 +121,7 @@ def distill_dm(
     syn_groups = class_ids.repeat_interleave(ipc*factor**2) # (S*ipc*factor**2,)
     trained = None # the surrogate's network
     if surrogate is not None:
+        oracle_kwargs(surrogate, None) # raises for one that needs the bias, which no distiller gets
         model = surrogate(images, labels, weights, seed=derive_seed(seed, 'surrogate'))
         if not hasattr(getattr(model, 'net', None), 'embed'):
             raise ValueError(f'surrogate must be a trainer of a network with embed, it returned {type(model).__name__}')
@@ -122,6 +131,7 @@ def distill_dm(
         first = init_images( # (C*ipc,c,H,W)
             images, labels, w, stats, ipc=ipc, factor=factor, init=init, repeat=repeat, seed=seed)
         resume_from = at_rest(first.unflatten(0, (classes, ipc))[class_ids].flatten(0, 1))
+    check_state(resume_from, (len(class_ids)*ipc, *images.shape[1:]), steps)
     syn = resume_from['images'].to(images.device).clone().requires_grad_() # (S*ipc,c,H,W)
     velocity = resume_from['velocity'].to(images.device).clone()
 
@@ -132,7 +142,7 @@ def distill_dm(
     for step in range(resume_from['step'], steps):
         with seeded(derive_seed(seed, 'dm', step)):
             psi:Any = trained # a network with `embed`
-            if psi is None: psi = build_net(net, images, classes, needs=['embed']).requires_grad_(False)
+            if psi is None: psi = build_net(net, images, classes, needs=['embed'], alone=True).requires_grad_(False)
             idx = sampler(batch)[class_ids].flatten() # (S*batch,)
         aug_seed = derive_seed(seed, 'augment', step) # the same random numbers for real and synthetic images
         x_real = augment_fn(standardize(images[idx], stats), real_groups, seed=aug_seed) # (S*batch,c,H,W)

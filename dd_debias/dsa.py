@@ -20,7 +20,15 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from .augment import batch_augment, siamese_augment
 from .config import call_config
 from .dataset import class_counts
-from .distilled import Distilled, at_rest, check_finite, init_images, momentum_step, unpack_canvas
+from dd_debias.distilled import (
+    Distilled,
+    at_rest,
+    check_finite,
+    check_state,
+    init_images,
+    momentum_step,
+    unpack_canvas,
+)
 from .nets import ConvNet, autocast_bf16, build_net
 from .pixels import channel_stats, standardize, unstandardize
 from .runtime import derive_seed, seeded, torch_defaults
@@ -150,12 +158,13 @@ def distill_dsa(
     real_groups = torch.arange(classes).repeat_interleave(batch) # (C*batch,) images of one class are augmented alike
     syn_groups = torch.arange(classes).repeat_interleave(ipc*factor**2) # (C*ipc*factor**2,)
     y_syn = syn_groups.to(images.device)
-    new_net = partial(build_net, net, images, classes)
+    new_net = partial(build_net, net, images, classes, alone=True)
 
     if resume_from is None:
         first = init_images( # (C*ipc,c,H,W)
             images, labels, w, stats, ipc=ipc, factor=factor, init=init, repeat=repeat, seed=seed)
         resume_from = at_rest(first)
+    check_state(resume_from, (classes*ipc, *images.shape[1:]), steps)
     syn = resume_from['images'].to(images.device).clone().requires_grad_() # (C*ipc,c,H,W)
     velocity = resume_from['velocity'].to(images.device).clone()
     if 'net' in resume_from:

@@ -136,6 +136,7 @@ def evaluate(
         raise ValueError(f'stacked: {name} trains one network at a time; leave it out')
     chosen = getattr(train, 'keywords', {}) # what a partial has fixed stays
     offered = getattr(data, 'training', {}) | dict(bf16=bf16, stacked=stacked) # a synthetic set says how to train on it
+    if 'lr' in chosen: offered.pop('learnt_lr', None)
     options = {name: offered[name] for name in accepted_kwargs(train, *offered) if name not in chosen}
     options |= oracle_kwargs(train, data)
     seeds = [derive_seed(seed, 'network', i) for i in range(networks)]
@@ -212,6 +213,8 @@ def train_bias_classifier(
     if test.bias is None: raise ValueError('test: its bias is unknown, so no network can be trained to classify it')
     images = test.images[::2] # (n,C,H,W)
     bias = test.bias[::2] # (n,)
+    if len(bias.unique()) < 2:
+        raise ValueError('test: every second image has the same bias; shuffle it, test[torch.randperm(len(test))]')
     held_out = BiasedDataset(test.images[1::2], test.bias[1::2]) # the bias in place of the label
     epochs = math.ceil(steps*batch/len(images))
     reader = train_classifier(images, bias, seed=seed, net=net, epochs=epochs, batch=batch, augment='')
@@ -288,6 +291,9 @@ def evaluate_across(
     check_arguments(evaluate_across, locals())
     scores = {}
     for net in nets:
-        name = getattr(net, 'func', net).__name__ # of a partial, that of its function
+        name = getattr(net, 'func', net).__name__
+        chosen = [f'{key}={value}' for key, value in getattr(net, 'keywords', {}).items()] # by a partial
+        if chosen: name = f"{name}({', '.join(chosen)})"
+        if name in scores: raise ValueError(f'nets: {name} is given twice; make them different with functools.partial')
         scores[name] = evaluate(data, test, train=partial(train, net=net), networks=networks, seed=seed)
     return pd.concat(scores, names=['net'])

@@ -19,6 +19,7 @@ from .encoder import GlanceEncoder, embed, train_encoder
 from .groups import find_clusters
 from .kde import weigh_kde
 from .nets import ConvNet, autocast_bf16
+from .pixels import clip
 from .runtime import derive_seed, seeded, torch_defaults
 from .train import fit, init_model, optimizer_step, train_classifier, training_inputs
 from .weights import validate_inputs
@@ -34,6 +35,7 @@ def train_reweighted(
     net:Callable=ConvNet, # net(channels, num_classes, size)
     epochs:int=1000, # as many images are drawn in each as there are; with the next two, as `train_classifier`
     lr:float=.01, # of SGD
+    learnt_lr:float|None=None, # of a synthetic set that has learnt one, in place of lr
     batch:int=256, # images in a step
     augment:str='color_crop_cutout_scale_rotate', # one of these for each batch, see `batch_augment`; '' for none
     stats:tuple[Tensor, Tensor]|None=None, # mean (C,), std (C,) to standardise with; None: those of the weighted images
@@ -46,9 +48,11 @@ def train_reweighted(
     present = w > 0 # (N,)
     images = images[present]
     labels = labels[present]
-    draw_weights = w[present]*weigh(images, labels, seed=seed)
+    visible = clip(images) # of a synthetic set, pixels may lie outside [0,1]
+    draw_weights = w[present]*weigh(visible, labels, seed=seed)
     return train_classifier(images, labels, draw_weights, seed=seed, sampling='importance', net=net, epochs=epochs,
-                            lr=lr, batch=batch, augment=augment, stats=stats, bf16=bf16, on_step=on_step)
+                            lr=lr, learnt_lr=learnt_lr, batch=batch, augment=augment, stats=stats, bf16=bf16,
+                            on_step=on_step)
 
 # %% ../nbs/45_groupdro.ipynb #93326ea2
 def update_group_weights(
@@ -139,8 +143,9 @@ def train_clusterdro(
     present = w > 0 # (N,)
     images = images[present]
     labels = labels[present]
-    bias_encoder = train_encoder(images, labels, seed=seed, net=encoder, steps=encoder_steps)
-    features = embed(bias_encoder, images) # (n,128)
+    visible = clip(images) # of a synthetic set, pixels may lie outside [0,1]
+    bias_encoder = train_encoder(visible, labels, seed=seed, net=encoder, steps=encoder_steps)
+    features = embed(bias_encoder, visible) # (n,128)
     cluster = find_clusters(features, labels, eps=eps) # (n,) numbered within the class
     pairs = torch.stack([labels, cluster], 1) # (n,2)
     _, pair, sizes = pairs.unique(dim=0, return_inverse=True, return_counts=True)

@@ -25,7 +25,7 @@ from .arguments import check_arguments
 from .augment import batch_augment
 from .config import call_config
 from .dataset import class_counts
-from .distilled import Distilled, at_rest, check_finite, init_images, momentum_step
+from .distilled import Distilled, at_rest, check_finite, check_state, init_images, momentum_step
 from .files import hash_tensors, load_tensors, save_tensors
 from .nets import ConvNet, build_net
 from .pixels import channel_stats, standardize, unstandardize
@@ -141,10 +141,10 @@ def _expert_files(
     if not folder: return {}
     images, labels, _ = data
     with seeded(0): model = build_net(net, images, len(class_counts(labels)))
-    shapes = [[name, *p.shape] for name, p in model.named_parameters()]
+    untrained = [repr(model), hash_tensors(*model.parameters())] # its layers, and how they begin
     files = {}
     for i in range(experts):
-        made_with = options | dict(net=shapes, expert=i)
+        made_with = options | dict(net=untrained, expert=i)
         files[i] = Path(folder)/f'{hash_tensors(*data, about=made_with)}.safetensors', made_with
     return files
 
@@ -347,7 +347,7 @@ def distill_mtt(
 
     kept_in = dict(cache=cache) if accepted_kwargs(experts, 'cache') else {}
     paths = experts(images, labels, weights, seed=derive_seed(seed, 'experts'), net=net, on_step=on_expert, **kept_in)
-    with seeded(0): model = build_net(net, images, classes) # for its shapes
+    with seeded(0): model = build_net(net, images, classes, alone=True) # for its shapes
     check_experts(paths, model, max_start_epoch, expert_epochs)
     loss_fn = functional_loss(model)
     size = min(batch_syn or len(y_syn), len(y_syn)) # images in a step of the student
@@ -364,7 +364,8 @@ def distill_mtt(
             epochs = range(0, max_start_epoch, math.ceil(max_start_epoch/4)) # four at most
             ways = [(paths[0][epoch], paths[0][epoch+expert_epochs]) for epoch in epochs]
             syn_lr = first_step_size(loss_fn, ways, first, y_syn, batches, augment=augment)
-        resume_from = at_rest(first) | dict(lr=torch.tensor(syn_lr), lr_velocity=torch.zeros(()))
+        resume_from = at_rest(first) | dict(lr=torch.tensor(float(syn_lr)), lr_velocity=torch.zeros(()))
+    check_state(resume_from, (len(y_syn), *images.shape[1:]), steps)
     state = {name: resume_from[name].to(device).clone() for name in ('images', 'velocity', 'lr', 'lr_velocity')}
     syn = state['images'] # (C*ipc,c,H,W), changed in place, as all of the state
     alpha = state['lr'] # () the student's step size

@@ -23,7 +23,7 @@ from .dataset import class_counts
 from .distilled import Distilled
 from .dm import distill_dm
 from .files import Checkpoint
-from .runtime import accepted_kwargs, check_device, end_with_parent
+from .runtime import accepted_kwargs, chain_hooks, check_device, end_with_parent
 
 # %% ../nbs/35_parallel.ipynb #35a00007
 def distill_shared(
@@ -86,7 +86,9 @@ def _distill_shard(
     "What one process does"
     if threads: torch.set_num_threads(threads)
     offered:dict[str, Any] = dict(shard=shard)
-    if checkpoint is not None: offered |= dict(on_step=checkpoint, resume_from=checkpoint.state())
+    if checkpoint is not None:
+        own = getattr(distill, 'keywords', {}).get('on_step')
+        offered |= dict(on_step=chain_hooks(own, checkpoint), resume_from=checkpoint.state())
     taken = accepted_kwargs(distill, *offered)
     return distill(*_to_device(data, device), **{name: offered[name] for name in taken}).to('cpu')
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .arguments import check_arguments
 from .encoder import GlanceEncoder, gsc_loss
-from .lff import RelativeDifficulty, gce_loss
+from .lff import RelativeDifficulty, lff_loss
 from .nets import ConvNet, autocast_bf16
 from .runtime import derive_seed, seeded, torch_defaults
 from .train import fit, init_model, optimizer_step, training_inputs
@@ -78,25 +78,20 @@ def train_selecmix(
             losses = F.cross_entropy(out, labels[dominant], reduction='none') # (n,)
             return (w[dominant]*losses).mean()
 
-        def lff_loss(x, idx): # (n,C,H,W), (n,); as in `train_lff`
-            y = labels[idx]
-            with autocast_bf16(x.device, bf16):
-                d = model.net(x).float() # (n,classes) logits of the debiased network
-                b = biased.net(x).float() # (n,classes) and of the biased one
-            loss_d = F.cross_entropy(d, y, reduction='none') # (n,)
-            loss_b = F.cross_entropy(b, y, reduction='none') # (n,)
-            difficulty.update(idx, loss_b, loss_d)
-            losses = difficulty.weights(idx)*loss_d+gce_loss(b, y, q=q)
+        def learn_from_failure(x, idx): # (n,C,H,W), (n,)
+            losses = lff_loss(model.net, biased.net, x, labels[idx], idx, difficulty, q=q, bf16=bf16) # (n,)
             return (w[idx]*losses).mean()
 
         def update(x, idx, epoch): # a pool: (n,C,H,W), (n,)
             same = bool(torch.rand(()) < .5)
-            with torch.no_grad(): partner = contradicting_pairs(encode(x), labels[idx], same=same) # (n,)
+            partner = torch.zeros_like(idx) # (n,) of a single image: itself, since it has no other
+            if len(x) > 1:
+                with torch.no_grad(): partner = contradicting_pairs(encode(x), labels[idx], same=same)
             alpha = torch.rand(len(x), 1, 1, 1).to(x)/2
             mixed = alpha*x+(1-alpha)*x[partner]
             for part in torch.randperm(len(x)).to(idx).split(batch): # (batch,) places in the pool
                 loss = mix_factor*mix_loss(mixed[part], idx[partner[part]])
-                if lff: loss = loss+lff_loss(x[part], idx[part])
+                if lff: loss = loss+learn_from_failure(x[part], idx[part])
                 optimizer_step(opt, loss)
                 if len(part) > 1: optimizer_step(bias_optimizer, gsc_loss(encode(x[part]), labels[idx[part]], q=q))
             return loss

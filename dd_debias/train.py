@@ -22,7 +22,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from .arguments import check_arguments
 from .augment import batch_augment
 from .nets import ConvNet, Standardized, build_net, map_chunks
-from .pixels import channel_stats, standardize
+from .pixels import channel_stats, invert, standardize
 from .runtime import derive_seed, in_threads, seeded, torch_defaults
 from .sampling import epoch_batches
 from .weights import validate_inputs
@@ -42,7 +42,7 @@ def fit(
     augment:str='', # operations to draw from, one for each mini-batch, see `batch_augment`; '' for none
     sampling:str='weighted', # see `epoch_batches`
     generators:Sequence[torch.Generator|None]=(None,), # one a network; of a stack: x (K,n,C,H,W), idx (K,n), loss (K,)
-    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, **state)) after each epoch
+    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, **state)); loss: the mean over the epoch
     state:dict[str, Any]|None=None, # given to on_step, such as the network
 )->None:
     "Pass over a set in mini-batches, standardised and augmented. Raises FloatingPointError if a loss is not finite"
@@ -53,12 +53,14 @@ def fit(
         how = dict(epochs=epochs, batch=batch, sampling=sampling)
         streams = [epoch_batches(weights, generator=g, **how) for g in generators]
         for epoch, passes in enumerate(zip(*streams, strict=True)): # passes: for each network its batches
+            losses = []
             for batches in zip(*passes, strict=True): # batches: for each network (idx, aug_seed)
                 x = [load_batch(idx, aug_seed) for idx, aug_seed in batches]
                 ids = [idx for idx, _ in batches]
                 stacked = len(batches) > 1
                 loss = update(torch.stack(x), torch.stack(ids), epoch) if stacked else update(x[0], ids[0], epoch)
-            yield loss.detach()
+                losses.append(loss.detach())
+            yield torch.stack(losses).mean(0)
 
     if callable(update): runs = [losses_of(update, generators)]
     else: runs = [losses_of(u, [g]) for u, g in zip(update, generators, strict=True)]
@@ -180,12 +182,14 @@ def train_classifier(
     augment:str='color_crop_cutout_scale_rotate', # one of these for each batch, see `batch_augment`; '' for none
     stats:tuple[Tensor, Tensor]|None=None, # mean (C,), std (C,) to standardise with; None: those of the weighted images
     soft_labels:Tensor|None=None, # (N,classes) probabilities to learn in place of the labels
+    learnt_lr:float|None=None, # of a synthetic set that has learnt one, in place of lr
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
     on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, net)) each epoch; net of seeds: a list
 )->nn.Module: # takes images as they are stored; with `seeds`, a list of such networks
     "Plain weighted training by SGD. Raises FloatingPointError when the loss is no longer finite"
     check_arguments(train_classifier, locals())
     w, stats = training_inputs(images, labels, weights, stats)
+    if learnt_lr is not None: lr = learnt_lr
     models, generators = [], []
     for s in seeds or [seed]:
         with seeded(derive_seed(s, 'train')):
@@ -234,7 +238,7 @@ def check_trainer(
     assert plain.equal(outputs(w)), 'weights=None must equal all ones, bit for bit'
     w[::5] = 0
     inverted = images.clone()
-    inverted[::5] = 255-inverted[::5]
+    inverted[::5] = invert(inverted[::5])
     of_inverted = train(inverted, labels, w, seed=1)(images)
     assert outputs(w).equal(of_inverted), 'a sample of weight zero must change nothing'
     assert torch.get_rng_state().equal(before), 'the global random state must be left as it was; use seeded'
