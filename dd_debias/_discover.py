@@ -53,6 +53,8 @@ def find(part:str, name:str)->Callable:
     if ':' not in name:
         known = functions(part)
         if name in known: return known[name]
+        if part == 'data' and os.path.isdir(name):
+            raise ValueError(f'{name} is a folder; write load_images --source {name}')
         near = get_close_matches(name, known, 1)
         meant = f' (did you mean {near[0]!r}?)' if near else ''
         raise ValueError(f"{part}: no {name!r}{meant}; choose one of {', '.join(known)}, or write module:function")

@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial, wraps
 from itertools import zip_longest
@@ -21,6 +22,7 @@ from rich.console import Console
 
 import dd_debias
 
+from ._decoding import find_splits
 from ._discover import find, functions, import_name
 from .artifacts import run_folder
 from .audit import audit
@@ -34,9 +36,9 @@ from .paper import METHODS, SETS, cell_command, cells, sweep_cells
 from .recipes import apply_recipe
 from .records import run_config, run_name
 from .report import report
-from .run import error_sentence, peak_memory, run
+from .run import check_nets, default_arguments, error_sentence, peak_memory, run
 from .runtime import accepted_kwargs, check_device, progress_bar
-from .small_set import make_small_set
+from .small_set import check_folder, make_small_set
 from .watch import tensorboard_log, trackio_log
 from .watch import watch as watch_hook
 
@@ -50,6 +52,12 @@ def _comments(f:Callable)->dict[str, str]:
     "The comment beside each parameter in the source"
     signature = re.split(r'^\)', inspect.getsource(f), maxsplit=1, flags=re.M)[0]
     return dict(re.findall(r'^\s+(\w+)\s*[:=,].*?#\s*(.*)$', signature, re.M))
+
+def _in_words(text:str)->str:
+    "Python's words as they are typed on a command line: none, --repeat, --fit pad"
+    text = re.sub(r'\bNone\b', 'none', text.replace('`', ''))
+    text = re.sub(r'\b([a-z_]+)=True\b', r'--\1', text)
+    return re.sub(r"\b([a-z_]+)='(\w+)'", r'--\1 \2', text)
 
 def _shown(default:Any)->str:
     "A default as the help shows it: a function by its name, a partial with what it fixes"
@@ -87,7 +95,7 @@ def _wholes(kind:Any, tokens:Sequence)->list[int]: return [_to_whole(token.value
 def _options(part:str, f:partial, count:Callable)->Iterator[inspect.Parameter]:
     """An option --part.name for each argument of `f` that a number, a word, a switch or a function's name can set,
     which is also called --name where no other part has one of that name"""
-    doc = (f.func.__doc__ or '').partition('. Raises')[0]
+    doc = _in_words((f.func.__doc__ or '').partition('. Raises')[0])
     group = Group(f'{part}: {f.func.__name__}', help=doc)
     comments = _comments(f.func)
     for name, p in inspect.signature(f, eval_str=True).parameters.items():
@@ -98,7 +106,7 @@ def _options(part:str, f:partial, count:Callable)->Iterator[inspect.Parameter]:
         flags = [f'--{part}.{name}'.replace('_', '-')]
         if count(name) == 1: flags.insert(0, f'--{name}'.replace('_', '-'))
         shown = False if p.default is None else _shown
-        text = comments.get(name, '')
+        text = _in_words(comments.get(name, ''))
         option = Annotated[kind, Parameter(name=flags, group=group, help=text, show_default=shown, **how)]
         yield inspect.Parameter(f'{part}__{name}', p.KEYWORD_ONLY, default=p.default, annotation=option)
 
@@ -118,7 +126,9 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
     "A command with the options of the functions that the command line names"
     takes = inspect.signature(command).parameters
     names = {name: p.default for name, p in takes.items() if name in ('set', 'weigh', 'distill', 'train', 'recipe')}
-    if 'set' in names and tokens and not tokens[0].startswith('-'): names['set'] = tokens[0]
+    if 'set' in names and tokens:
+        is_set = functions('data').__contains__
+        names['set'] = tokens[0] if not tokens[0].startswith('-') else next(filter(is_set, tokens), names['set'])
     for token, following in zip_longest(tokens, tokens[1:], fillvalue=''): # --name value, or --name=value
         name, equals, value = token.removeprefix('--').partition('=')
         if token.startswith('--') and name in names: names[name] = value if equals else following
@@ -129,7 +139,8 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
     arguments = [name for f in parts.values() for name, p in inspect.signature(f).parameters.items()
                  if p.default is not p.empty]
     options = [option for part, f in parts.items() for option in _options(part, f, arguments.count)]
-    if 'folder' in takes: options = [p for p in options if p.name != 'data__source'] # it is the folder
+    without = {_distill: ['data__source'], _audit: ['data__test', 'data__held_out']} # it is the folder; audits test nothing
+    options = [p for p in options if p.name not in without.get(command, [])]
     own = [p for p in takes.values() if p.kind is not p.VAR_KEYWORD]
     extended = wraps(command)(partial(command))
     extended.__signature__ = inspect.Signature(own+options)
@@ -178,10 +189,16 @@ def _run(
     parts = _named(recipe, dict(data=set, weigh=weigh, distill=distill, train=train), optional=('weigh', 'distill'))
     parts = _given(parts | dict(evaluate=partial(evaluate)), options)
     evaluator = partial(parts['evaluate'], train=parts['train'])
+    _check_paths(parts, out)
+    if 'distill' not in parts and (weigh not in ('kde', 'none') or 'weigh__' in ' '.join(options)):
+        raise ValueError('weigh: no distiller draws by these weights; give one, or --train reweighted --train.weigh')
     if accuracy_every and not watch: raise ValueError('accuracy_every: it is logged; add --watch tensorboard')
 
     def of_run(weigh): return parts['data'], parts.get('distill'), weigh, evaluator
-    if dry_run: return _print_dry_run(*of_run(parts.get('weigh')), seed=seed, device=device, out=out)
+    if dry_run:
+        _print_dry_run(*of_run(parts.get('weigh')), seed=seed, device=device, out=out)
+        if baseline: print('Where the bias of a set is unknown, a second run without weights follows, unless --no-baseline is given')
+        return
 
     def one(weigh):
         hook = _watch_run(watch, run_name(run_config(*of_run(weigh), seed)), out, accuracy_every, evaluator) if watch else None
@@ -231,12 +248,24 @@ HELD_OUT = (' The test images are held out of the training images and carry the 
             'accuracy on all and on common ones. To know more, give images without the shortcut as --test FOLDER, or the '
             'bias as --bias FILE.')
 
+def _check_paths(parts:dict[str, partial], out:str)->None:
+    "Raises ValueError for what would else be found after all images have been read, or would be taken for images"
+    options = parts['data'].keywords
+    for folder in filter(None, (options.get('source'), options.get('test'))):
+        if Path(folder).resolve() in Path(out).resolve().parents:
+            raise ValueError(f'out: {out} lies in {folder}, whose folders are classes of images; choose one elsewhere')
+    size = default_arguments(parts['data']).get('size')
+    if not isinstance(size, int): return
+    evaluator = partial(parts['evaluate'], train=parts['train'])
+    check_nets(parts.get('distill'), evaluator, torch.zeros(1, 3, size, size), 2)
+
 def _print_accuracy(records:dict[str, dict])->None: # heading -> record
     scores = {heading: pd.DataFrame(record['accuracy']) for heading, record in records.items()}
     first = next(iter(scores.values()))
-    by_class = first.columns.str.startswith('class_')
+    by_class = first.columns.str.startswith('class_') # those that are in the test set
+    classes = len(next(iter(records.values()))['classes']) or by_class.sum()
     deo = '; deo: the difference between the groups of a class' if 'deo_max' in first else ''
-    print(f'accuracy in percent over {len(first)} networks; chance is {100/by_class.sum():.1f}{deo}')
+    print(f'accuracy in percent over {len(first)} networks; chance is {100/classes:.1f}{deo}')
     if len(scores) > 1: print(f"{'':12}", *(f'{heading:>14}' for heading in scores))
     for column in first.columns[~by_class]:
         cells = [f'{s[column].mean():5.1f} ± {s[column].std(ddof=0):.1f}' for s in scores.values()]
@@ -248,7 +277,7 @@ def _audit(
     weigh:_choice('weigh')='kde',
     recipe:Recipe='quick',
     seed:Seed=0,
-    device:Device=DEVICE,
+    device:_help(str, 'such as cuda:0')=DEVICE,
     threads:Threads=None,
     out:_help(str, 'the page that is written')='audit.html',
     **options:Any,
@@ -262,15 +291,19 @@ def _audit(
     parts = _given(_named(recipe, dict(data=set, weigh=weigh)), options)
     for f in parts.values(): to_config(f) # refuses bad arguments before there is work
     hooks = {name: progress_bar('weigh') for name in accepted_kwargs(parts['weigh'], 'on_step')}
-    seeds = {name: seed for name in accepted_kwargs(parts['data'], 'seed')}
-    data = parts['data'](**seeds).to(device)
+    chosen = {name: seed for name in accepted_kwargs(parts['data'], 'seed')}
+    if _parts_of(parts['data'].keywords.get('source')): chosen['split'] = 'train'
+    data = parts['data'](**chosen).to(device)
     given = ''.join(f" --{option.replace('__', '.')} {value}" for option, value in options.items())
     title = f'dd-debias audit {set} --weigh {weigh}{given}'
     table, said = audit(data, partial(parts['weigh'], **hooks), seed=seed, out=out, title=title)
     print(table.round(2).to_string(na_rep=''))
     _print_sentences(said)
-    print(f"\nThe page is {out}; beside it {Path(out).with_suffix('.csv')} has the weight of each image, "
+    print(f"\nThe page is {out}; beside it {Path(out).with_suffix('.weights.csv')} has the weight of each image, "
           f"{Path(out).with_suffix('.properties.csv')} what was measured of each class")
+
+def _parts_of(source:str|None)->dict: # train, valid, test
+    return find_splits(Path(source).expanduser()) if source else {}
 
 def _print_sentences(said:Sequence[str])->None:
     for sentences in said:
@@ -292,16 +325,22 @@ def _distill(
     **options:Any,
 )->None:
     """Make a small set from a folder of images: look at them, weigh, distil, and write a folder that others can use.
-    With --test FOLDER it is evaluated there. An interrupted command goes on when it is given again.
+    It is evaluated on the images in --test FOLDER, or in a subfolder test/ beside train/, or on a share --held-out of
+    each class. An interrupted command goes on when it is given again.
 
     Example: dd-debias distill path/to/folder --ipc 10 --size 64 --out small"""
     _use_threads(threads)
-    check_device(device)
     parts = _named(recipe, dict(data='load_images', weigh=weigh, distill=distill, train=train))
-    parts = _given(parts | dict(evaluate=partial(evaluate)), options)
+    parts = _given(parts | dict(evaluate=partial(evaluate)), options | dict(data__source=folder))
     for f in parts.values(): to_config(f) # refuses bad arguments before there is work
-    read = partial(parts['data'], source=folder)
-    has_test = bool(read.keywords.get('test'))
+    check_folder(out)
+    _check_paths(parts, out)
+    read = parts['data']
+    has_test = bool(read.keywords.get('test') or 'data__held_out' in options or _parts_of(folder))
+    in_vain = [name for name in options if name.startswith(('evaluate__', 'train__'))]
+    if not has_test and (in_vain or train != 'classifier'):
+        option = in_vain[0].replace('__', '.').replace('_', '-') if in_vain else 'train'
+        raise ValueError(f'--{option} is for an evaluation; add --test FOLDER, or --held-out .2')
     small = dict(test=read(split='test'), evaluate=partial(parts['evaluate'], train=parts['train'])) if has_test else {}
     images = read(split='train' if has_test else 'all')
     said = make_small_set(images, parts['distill'], parts['weigh'], out=out, seed=seed, device=device,
@@ -430,6 +469,7 @@ def _fail(message:object, status:int=2)->int:
 
 def _status(call:Callable, command:str='')->int:
     "The exit status of a command, and a sentence on what went wrong"
+    warnings.formatwarning = lambda message, *where, **more: f'{message}\n' # without a line of our source
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace') # some cannot print ±
     try:
@@ -442,7 +482,7 @@ def _status(call:Callable, command:str='')->int:
     except BaseException as e: # SystemExit too, of a module that is not ours
         if BrokenPipeError in (type(e), type(e.__context__)): return 141 # as of other commands before `head`
         if os.environ.get('DD_DEBIAS_DEBUG'): raise
-        return _fail(error_sentence(e))
+        return _fail(_in_words(error_sentence(e)))
     return 0
 
 def main(

@@ -111,10 +111,11 @@ def _settings_html(record): # the settings of the four functions, nested ones wi
 
 # %% ../nbs/58_report.ipynb #f10fa483
 _COLUMNS = { # column of the overview -> its heading; words are sorted as words
-    'dataset': 'set', 'data.conflict': 'conflict', 'distill.ipc': 'ipc', 'method': 'method', 'seed': 'seed',
-    'accuracy.all': 'accuracy', 'accuracy.aligned': 'aligned', 'accuracy.conflicting': 'conflicting',
-    'accuracy.worst_group': 'worst group', 'conflict_share': 'conflict weight', 'minutes': 'minutes'}
-_WORDS = ('dataset', 'method')
+    'dataset': 'set', 'data.source': 'source', 'data.conflict': 'conflict', 'distill.ipc': 'ipc', 'method': 'method',
+    'seed': 'seed', 'accuracy.all': 'accuracy', 'accuracy.aligned': 'aligned', 'accuracy.conflicting': 'conflicting',
+    'accuracy.worst_group': 'worst group', 'accuracy.rare': 'rare', 'accuracy.common': 'common',
+    'conflict_share': 'conflict weight', 'minutes': 'minutes'}
+_WORDS = ('dataset', 'data.source', 'method')
 
 def report(
     folder:str|Path='results', # that runs were written to, or a .jsonl file of records

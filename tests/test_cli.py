@@ -41,6 +41,12 @@ def test_printed_command_selects_its_cell(capsys):
     ('run color_digits --momentum 5 --distill none', 'momentum must be a finite number of at least 0 and below 1'),
     ('run color_digits --networks 0', 'networks must be a whole number of at least 1'),
     ('run color_digits --shard 1', 'Unknown option'),
+    ('run color_digits --distill none --weigh propensity', 'no distiller draws by these weights'),
+    ('audit .', '. is a folder; write load_images --source .'),
+    ('audit color_digits --out a.csv', 'let its name end in .html'),
+    ('run load_images --source .', 'lies in ., whose folders are classes of images'),
+    ('distill nothing --size 30', 'size must be a multiple of 8'),
+    ('distill nothing --train.epochs 3', '--train.epochs is for an evaluation; add --test FOLDER'),
     ('dem', 'Did you mean "demo"?'),
     ('run cmnits', "no 'cmnits' (did you mean 'cmnist'?); choose one of"),
     ('run load_images', '--source FOLDER'),
@@ -102,7 +108,7 @@ def test_what_fails_in_a_command_is_one_sentence(error, status, says, monkeypatc
     assert says in said and said.count('\n') == (status != 141)
 
 @pytest.mark.parametrize('command,options', [
-    ('audit load_images', ['--source', '--fit', '--size', '--cache', '--held-out']),
+    ('audit load_images', ['--source', '--fit', '--size', '--cache', '--exclude']),
     ('run cmnist', ['--root', '--conflict', '--ipc', '--repeat', '--reference', '--networks']),
 ])
 def test_arguments_are_options(command, options, capsys):
@@ -246,3 +252,36 @@ def test_threads_that_wait_do_not_spin():
         env = {name: value for name, value in os.environ.items() if name != 'GOMP_SPINCOUNT'} | env
         return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env).stdout.strip()
     assert spins() == '1000' and spins(GOMP_SPINCOUNT='5') == '5'
+
+def write_digits(folder, start=0):
+    for i, (image, label) in enumerate(zip(*color_digits()[start:start+100].xy, strict=True)):
+        file = Path(folder, f'digit {label}', f'{i}.png')
+        file.parent.mkdir(parents=True, exist_ok=True)
+        to_pil_image(image).save(file)
+
+def test_changed_images_are_not_taken_for_recorded_ones(tmp_path, monkeypatch, capsys):
+    "A list of what to exclude is another list where its name is the same"
+    monkeypatch.chdir(tmp_path)
+    write_digits('mine')
+    command = 'run --ipc 1 load_images --source mine --size 16 --cache c --distill random --epochs 1 --networks 1'
+    command = f'{command} --no-baseline --exclude bad.txt'.split()
+    some = [f'{path}\n' for path in sorted(Path('mine/digit 0').iterdir())[:2]]
+    Path('bad.txt').write_text(some[0])
+    for _ in range(2): assert main(command) == 0
+    assert 'done before' in capsys.readouterr().err
+    Path('bad.txt').write_text(''.join(some))
+    assert main(command) == 2
+    assert 'delete that folder, or choose another out' in capsys.readouterr().err
+    assert len(list(Path('c').glob('*.npy'))) == 1 # decoded once
+
+def test_a_folder_with_parts_is_distilled_in_part(tmp_path, monkeypatch, capsys):
+    "Its training images; it is evaluated on the others. The folder may be the present one"
+    monkeypatch.chdir(tmp_path)
+    write_digits('mine/train')
+    write_digits('mine/test', start=100)
+    monkeypatch.chdir('mine')
+    how = '--size 16 --cache ../c --ipc 1 --steps 2 --distill.batch 4 --epochs 1 --networks 1'
+    assert main(f'distill . {how} --out ../small'.split()) == 0
+    assert 'of the test images right' in capsys.readouterr().out
+    card = Path('../small/README.md').read_text()
+    assert 'distilled from 100 real ones' in card and '| digit 9 |' in card

@@ -1,4 +1,5 @@
 "Evaluation: stacked networks, group accuracies, confidence intervals"
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -7,6 +8,7 @@ import torch
 from scipy.stats import t as student
 
 from dd_debias.bias import color_digits
+from dd_debias.coresets import distill_random
 from dd_debias.evaluate import accuracy, confidence_interval, evaluate, group_accuracy, rare_images
 from dd_debias.nets import MLP
 from dd_debias.train import train_classifier
@@ -65,3 +67,22 @@ def test_rare_images_are_the_heaviest_of_each_class():
     n = rare.sum().item()
     assert row['all']*len(test) == pytest.approx(row['rare']*n+row['common']*(len(test)-n), rel=1e-5)
     assert (~test.aligned)[rare].float().mean() > 4*(~test.aligned).float().mean()
+
+def test_a_learnt_rate_is_for_sgd():
+    "and goes after one that is chosen"
+    syn = replace(distill_random(*color_digits().xy, ipc=1), lr=.25)
+    given = []
+    def by_sgd(images, labels, weights=None, *, seed, lr=.01, learnt_lr=None):
+        given.append((lr, learnt_lr))
+        return train_classifier(images, labels, seed=seed, epochs=1, net=MLP)
+
+    def by_adam(images, labels, weights=None, *, seed, lr=.001):
+        given.append(lr)
+        return train_classifier(images, labels, seed=seed, epochs=1, net=MLP)
+
+    for train in (by_sgd, partial(by_sgd, lr=.5), by_adam):
+        evaluate(syn, color_digits(split='test'), train=train, networks=1)
+    assert given == [(.01, .25), (.5, None), .001]
+    x, y = syn.xy
+    by_rate = [train_classifier(x, y, net=MLP, epochs=2, **rate)(x) for rate in (dict(learnt_lr=.25), dict(lr=.25))]
+    assert by_rate[0].equal(by_rate[1])

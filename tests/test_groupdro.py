@@ -1,4 +1,5 @@
 "GroupDRO, against a plain loop"
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -6,8 +7,10 @@ import torch.nn.functional as F
 from common import close
 
 from dd_debias.bias import color_digits
-from dd_debias.groupdro import train_groupdro
-from dd_debias.nets import ConvNet
+from dd_debias.coresets import distill_random
+from dd_debias.evaluate import evaluate
+from dd_debias.groupdro import train_clusterdro, train_groupdro, train_reweighted
+from dd_debias.nets import MLP, ConvNet
 from dd_debias.pixels import channel_stats, standardize
 from dd_debias.runtime import derive_seed, seeded
 
@@ -37,3 +40,11 @@ def test_groupdro_matches_the_plain_loop():
         sum(p*m for p, m in zip(q, mean, strict=True)).backward()
         opt.step()
     assert all(close(a, b) for a, b in zip(model.net.parameters(), naive.parameters(), strict=True))
+
+def test_synthetic_images_are_weighed_and_clustered():
+    "whose pixels may lie outside [0,1]"
+    syn = distill_random(*color_digits().xy, ipc=5)
+    outside = replace(syn, images=1.5*syn.images-.2)
+    for train in (train_reweighted, train_clusterdro):
+        scores = evaluate(outside, color_digits(split='test'), train=partial(train, net=MLP, epochs=1), networks=1)
+        assert scores['all'].between(0, 100).all()

@@ -20,7 +20,7 @@ from dd_debias.nets import ConvNet
 from dd_debias.pixels import standardize
 from dd_debias.small_set import make_small_set
 
-FILES = ['README.md', 'audit.csv', 'audit.html', 'audit.properties.csv', 'distilled.safetensors', 'images',
+FILES = ['README.md', 'audit.html', 'audit.properties.csv', 'audit.weights.csv', 'distilled.safetensors', 'images',
          'sheets.png', 'tensors.safetensors', 'train.py']
 
 def names(folder): return sorted(path.name for path in folder.iterdir())

@@ -17,18 +17,21 @@ from dd_debias.bias import assign_bias, color_digits
 from dd_debias.config import to_config
 from dd_debias.coresets import distill_herding, distill_kcenter, distill_random
 from dd_debias.dataset import BiasedDataset
-from dd_debias.distilled import export
+from dd_debias.distilled import at_rest, export
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
-from dd_debias.encoder import train_encoder
-from dd_debias.evaluate import confidence_interval, evaluate
+from dd_debias.encoder import embed, train_encoder
+from dd_debias.evaluate import confidence_interval, evaluate, evaluate_across
 from dd_debias.files import Checkpoint
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import cluster_weights, group_weights
 from dd_debias.kde import kde_weights
 from dd_debias.mtt import distill_mtt
 from dd_debias.nets import MLP, ConvNet
+from dd_debias.pixels import to_uint8
+from dd_debias.plots import show_images
 from dd_debias.runtime import oracle_kwargs
+from dd_debias.sampling import ClassSampler, resample
 from dd_debias.train import train_classifier
 
 features = torch.nn.functional.normalize(torch.randn(100, 8, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -38,6 +41,9 @@ def mlp_experts(*args, net, **kwargs): return short(*args, net=MLP, **kwargs) # 
 narrow = partial(ConvNet, width=4)
 small = dict(ipc=1, net=narrow)
 tiny_mtt = partial(distill_mtt, *few.xy, max_start_epoch=1, experts=short, **small)
+
+def with_dropout(channels, num_classes, size):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(channels*size**2, num_classes))
 
 def of_test(images): return BiasedDataset(images, few.labels)
 
@@ -124,6 +130,26 @@ WRONG = {
     'other channels than trained on': (
         lambda: train_classifier(*few.xy, epochs=1, net=MLP)(few.images[:, :1]), 'images must have 3 channels'),
     'batch of one': (lambda: train_encoder(*few.xy, batch=1), 'batch must be at least 2'),
+    'batch norm in a distiller': (
+        lambda: distill_dsa(*few.xy, ipc=1, net=with_batch_norm), 'take instance or group norm'),
+    'dropout': (lambda: train_classifier(*few.xy, epochs=1, net=with_dropout), 'net: it has dropout'),
+    'an image as a batch': (lambda: show_images(few.images[0]), r'images\[None\] makes a batch of one'),
+    'int64 picture': (lambda: to_uint8(few.images.long()), r'images.to\(torch.uint8\) converts'),
+    'pixels to embed': (lambda: embed(torch.nn.Identity(), few.images.float()), 'floats from 0 to 254; scale them'),
+    'a class without weight': (
+        lambda: ClassSampler(few.labels, (few.labels > 0).double()), 'every sample of class 0 has weight zero'),
+    'a class not drawn': (lambda: resample(*few.xy, torch.ones(100), n=5), 'none of the 5 images drawn is of class'),
+    'a network twice': (
+        lambda: evaluate_across(few, few, nets=(MLP, MLP), train=partial(train_classifier, epochs=1)),
+        'MLP is given twice'),
+    'an oracle as surrogate': (lambda: distill_dm(*few.xy, ipc=1, surrogate=train_groupdro), 'whose bias is known'),
+    'state of other images': (
+        lambda: distill_dm(*few.xy, ipc=2, resume_from=at_rest(torch.zeros(40, 3, 16, 16))),
+        'resume_from: its images are'),
+    'state of a longer run': (
+        lambda: distill_dm(*few.xy, ipc=1, steps=2, resume_from=at_rest(torch.zeros(10, 3, 16, 16)) | dict(step=4)),
+        'resume_from: 4 steps are done, and this run has 2'),
+    'list of images': (lambda: BiasedDataset([few.images[0], few.images[1]], [0, 1]), 'images must be a tensor'),
     'no such argument': (lambda: to_config(partial(distill_dm, ipcs=3)), "takes no argument 'ipcs'"),
 }
 
@@ -238,3 +264,11 @@ def test_degenerate_sets_work():
     assert kde_weights(torch.ones(3, 2), y).tolist() == [1, 1, 1]
     assert torch.isfinite(train_encoder(x, y, steps=3, batch=8)(x)).all()
     assert len(distill_dm(x, y, ipc=1, steps=2, batch=4, net=partial(ConvNet, width=8))) == 2
+
+def test_parts_of_a_set():
+    "An empty one has a repr and no picture; a tensor of one index gives an item; two sets can be compared"
+    empty = few[few.labels < 0]
+    assert '0 images' in repr(empty) and empty._repr_png_() is None
+    image, label, _ = few[torch.tensor(3)]
+    assert image.equal(few.images[3]) and label == few.labels[3]
+    assert few == few and few != few[:5]
