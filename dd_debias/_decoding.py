@@ -516,17 +516,13 @@ def load_classes(
     files = []
     numbers = []
     for c, name in enumerate(classes):
-        found = list(image_files(folder/name, paths, left_out))
+        found = [path for path in image_files(folder/name, paths, left_out) if os.path.realpath(path) not in excluded]
         files += found
         numbers += [c]*len(found)
     if left_out:
         kinds = ', '.join(f'{n:,} {kind}' for kind, n in left_out.most_common(8))
         report(f'left out in {folder}: {kinds}', on_skip)
-    images, kept = read(files) # with what is excluded, so that another list of that finds them decoded
-    if excluded:
-        wanted = torch.tensor([os.path.realpath(files[i]) not in excluded for i in kept.tolist()], dtype=torch.bool)
-        images = images[wanted]
-        kept = kept[wanted]
+    images, kept = read(files)
     labels = torch.tensor(numbers, dtype=torch.long)[kept]
     empty = set(range(len(classes)))-set(labels.tolist())
     if empty: raise ValueError(f'{folder/classes[min(empty)]} has no readable image; add some, or remove the folder')

@@ -311,11 +311,14 @@ def _judgement(verdict, measured): # sentences; also whether the weights follow 
     best = measured.drop_duplicates('class')
     missed = verdict['by_property'] >= .65 and best.rare.median() > .8*best.within.median()
     text = shortcut_sentences(verdict)
-    return f"{text} {_NOT_FOLLOWED}" if missed else text
+    if not missed: return text
+    many = verdict['images'] >= 500*len(best) # as in each set on which propensities were seen to follow better
+    return f'{text} {_NOT_FOLLOWED} {_TRY_PROPENSITY if many else _TOO_FEW}'
 
 _NOT_FOLLOWED = ('But the weights do not follow what was measured below: the rarest images of a class have it too. '
-                'Distilled with these weights, the small set will keep it. '
-                'Try weigh_propensity (--weigh propensity).')
+                 'Distilled with these weights, the small set will keep it.')
+_TRY_PROPENSITY = 'Try weigh_propensity (--weigh propensity).'
+_TOO_FEW = 'With fewer than 500 images of a class no weights are reliable; add images, above all such that lack it.'
 
 def _properties_html(table, names):
     said = [f'<li>{html.escape(sentence)}</li>' for sentence in property_sentences(table, names)]

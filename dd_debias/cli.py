@@ -59,6 +59,8 @@ def _in_words(text:str)->str:
     text = re.sub(r'\b([a-z_]+)=True\b', r'--\1', text)
     return re.sub(r"\b([a-z_]+)='(\w+)'", r'--\1 \2', text)
 
+SWITCHES = ('--dry-run', '--baseline', '--no-baseline')
+
 def _shown(default:Any)->str:
     "A default as the help shows it: a function by its name, a partial with what it fixes"
     if default == '': return 'none'
@@ -77,6 +79,7 @@ def _annotation(default:Any, annotation:Any)->tuple[Any, dict]|None:
     for kind in (bool, int, float, str):
         if kind not in kinds: continue
         how = dict(converter=_whole_or_none if optional else _whole) if kind is int else {}
+        if optional and kind in (str, float): how = dict(converter=partial(_or_none, kind))
         return (kind|None if optional else kind), how
     return None
 
@@ -90,6 +93,9 @@ def _whole(kind:Any, tokens:Sequence)->int: return _to_whole(tokens[0].value)
 def _whole_or_none(kind:Any, tokens:Sequence)->int|None:
     return None if tokens[0].value == 'none' else _whole(kind, tokens)
 
+def _or_none(read:Callable, kind:Any, tokens:Sequence)->Any:
+    return None if tokens[0].value == 'none' else read(tokens[0].value)
+
 def _wholes(kind:Any, tokens:Sequence)->list[int]: return [_to_whole(token.value) for token in tokens]
 
 def _options(part:str, f:partial, count:Callable)->Iterator[inspect.Parameter]:
@@ -99,7 +105,7 @@ def _options(part:str, f:partial, count:Callable)->Iterator[inspect.Parameter]:
     group = Group(f'{part}: {f.func.__name__}', help=doc)
     comments = _comments(f.func)
     for name, p in inspect.signature(f, eval_str=True).parameters.items():
-        if p.default is p.empty or name in ('seed', 'split', 'train'): continue
+        if p.default is p.empty or name in ('seed', 'split', 'train', 'learnt_lr'): continue
         read = _annotation(p.default, type(p.default) if p.annotation is p.empty else p.annotation)
         if read is None: continue
         kind, how = read
@@ -127,8 +133,9 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
     takes = inspect.signature(command).parameters
     names = {name: p.default for name, p in takes.items() if name in ('set', 'weigh', 'distill', 'train', 'recipe')}
     if 'set' in names and tokens:
-        is_set = functions('data').__contains__
-        names['set'] = tokens[0] if not tokens[0].startswith('-') else next(filter(is_set, tokens), names['set'])
+        valued = [False, *(t.startswith('--') and t not in SWITCHES for t in tokens)] # whether a value is to follow
+        words = [t for t, is_value in zip(tokens, valued, strict=False) if not (is_value or t.startswith('-'))]
+        names['set'] = next((w for w in words if w in functions('data') or ':' in w), words[0] if words else names['set'])
     for token, following in zip_longest(tokens, tokens[1:], fillvalue=''): # --name value, or --name=value
         name, equals, value = token.removeprefix('--').partition('=')
         if token.startswith('--') and name in names: names[name] = value if equals else following
@@ -190,14 +197,15 @@ def _run(
     parts = _given(parts | dict(evaluate=partial(evaluate)), options)
     evaluator = partial(parts['evaluate'], train=parts['train'])
     _check_paths(parts, out)
-    if 'distill' not in parts and (weigh not in ('kde', 'none') or 'weigh__' in ' '.join(options)):
+    if 'distill' not in parts and (weigh not in ('kde', 'none') or any(o.startswith('weigh__') for o in options)):
         raise ValueError('weigh: no distiller draws by these weights; give one, or --train reweighted --train.weigh')
     if accuracy_every and not watch: raise ValueError('accuracy_every: it is logged; add --watch tensorboard')
 
     def of_run(weigh): return parts['data'], parts.get('distill'), weigh, evaluator
     if dry_run:
         _print_dry_run(*of_run(parts.get('weigh')), seed=seed, device=device, out=out)
-        if baseline: print('Where the bias of a set is unknown, a second run without weights follows, unless --no-baseline is given')
+        if baseline and 'distill' in parts and 'weigh' in parts:
+            print('If the bias of the set is unknown, the same follows without weights (not with --no-baseline)')
         return
 
     def one(weigh):
@@ -251,9 +259,12 @@ HELD_OUT = (' The test images are held out of the training images and carry the 
 def _check_paths(parts:dict[str, partial], out:str)->None:
     "Raises ValueError for what would else be found after all images have been read, or would be taken for images"
     options = parts['data'].keywords
+    where = Path(out).expanduser().resolve()
     for folder in filter(None, (options.get('source'), options.get('test'))):
-        if Path(folder).resolve() in Path(out).resolve().parents:
-            raise ValueError(f'out: {out} lies in {folder}, whose folders are classes of images; choose one elsewhere')
+        for classes in _parts_of(folder).values() or [Path(folder).expanduser()]:
+            if classes.resolve() in (where, *where.parents):
+                raise ValueError(f'out: {out} lies in {classes}, whose folders are classes of images; '
+                                 'choose one elsewhere')
     size = default_arguments(parts['data']).get('size')
     if not isinstance(size, int): return
     evaluator = partial(parts['evaluate'], train=parts['train'])
@@ -330,13 +341,17 @@ def _distill(
 
     Example: dd-debias distill path/to/folder --ipc 10 --size 64 --out small"""
     _use_threads(threads)
+    for d in device.split(','): check_device(d)
     parts = _named(recipe, dict(data='load_images', weigh=weigh, distill=distill, train=train))
     parts = _given(parts | dict(evaluate=partial(evaluate)), options | dict(data__source=folder))
     for f in parts.values(): to_config(f) # refuses bad arguments before there is work
     check_folder(out)
     _check_paths(parts, out)
-    read = parts['data']
-    has_test = bool(read.keywords.get('test') or 'data__held_out' in options or _parts_of(folder))
+    read = partial(parts['data'], seed=seed)
+    hold_out = 'data__held_out' in options
+    if hold_out and (_parts_of(folder) or read.keywords.get('test')):
+        raise ValueError('--held-out: there are images to test on already; leave it out')
+    has_test = bool(hold_out or read.keywords.get('test') or _parts_of(folder))
     in_vain = [name for name in options if name.startswith(('evaluate__', 'train__'))]
     if not has_test and (in_vain or train != 'classifier'):
         option = in_vain[0].replace('__', '.').replace('_', '-') if in_vain else 'train'
@@ -482,7 +497,7 @@ def _status(call:Callable, command:str='')->int:
     except BaseException as e: # SystemExit too, of a module that is not ours
         if BrokenPipeError in (type(e), type(e.__context__)): return 141 # as of other commands before `head`
         if os.environ.get('DD_DEBIAS_DEBUG'): raise
-        return _fail(_in_words(error_sentence(e)))
+        return _fail(error_sentence(e))
     return 0
 
 def main(

@@ -110,7 +110,7 @@ def _embedder(
     seed:int,
 )->Callable: # indices (n,) -> features (n,D)
     "The features of images by their indices, in an untrained network"
-    with seeded(derive_seed(seed, 'features')): psi = build_net(net, images, 2, needs=['embed'])
+    with seeded(derive_seed(seed, 'features')): psi = build_net(net, images, 2, needs=['embed'], alone=True)
     def features(pixels): return psi.embed(standardize(pixels, stats))
     def embed(idx):
         z = map_chunks(features, images[idx])

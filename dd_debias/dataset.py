@@ -68,7 +68,7 @@ def _draw_classes(
     rows:int, # for each group
 )->Figure:
     "One column a class, one block of rows for aligned and one for conflicting images; white where there are fewer"
-    if not len(data): raise ValueError('images: there is none to draw; take a larger part of the set')
+    if not len(data): raise ValueError('images: there is none to show')
     title = repr(data)
     groups = [torch.ones_like(data.labels, dtype=torch.bool)]
     if data.bias is not None:

@@ -129,7 +129,7 @@ class Distilled:
 
     @property
     def training(self)->dict[str, Any]:
-        "Keyword arguments for a trainer"
+        "Keyword arguments for a trainer, of which `evaluate` gives those that it takes"
         options = dict(stats=(self.mean, self.std), augment=self.augment)
         learnt = dict(learnt_lr=self.lr, soft_labels=self.soft_labels)
         return options | {name: value for name, value in learnt.items() if value is not None}

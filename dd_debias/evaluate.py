@@ -292,8 +292,9 @@ def evaluate_across(
     scores = {}
     for net in nets:
         name = getattr(net, 'func', net).__name__
-        chosen = [f'{key}={value}' for key, value in getattr(net, 'keywords', {}).items()] # by a partial
-        if chosen: name = f"{name}({', '.join(chosen)})"
-        if name in scores: raise ValueError(f'nets: {name} is given twice; make them different with functools.partial')
+        chosen = getattr(net, 'keywords', {}).items() # by a partial
+        written = ', '.join(f"{key}={getattr(value, '__name__', value)}" for key, value in chosen)
+        if written: name = f'{name}({written})'
+        if name in scores: raise ValueError(f'nets: there are two of the name {name}; give them different names')
         scores[name] = evaluate(data, test, train=partial(train, net=net), networks=networks, seed=seed)
     return pd.concat(scores, names=['net'])

@@ -83,7 +83,8 @@ def atomic_write(
         os.replace(name, path)
         with suppress(OSError): sync_file(path.parent) # some systems cannot
     except OSError as e:
-        if e.errno not in _OF_DISKS: raise # of something else that the block does
+        of_this = e.filename is None or str(e.filename) in (name, str(path))
+        if e.errno not in _OF_DISKS or not of_this: raise # of something else that the block does
         raise OSError(f'cannot write {path}: {e.strerror}; free some space or choose another folder') from e
     finally: Path(name).unlink(missing_ok=True)
 

@@ -80,7 +80,7 @@ def lff_loss(
     q:float=.7, # of the generalised cross-entropy
     bf16:bool|None=None, # convolutions in bfloat16; None: where the hardware computes in it
 )->Tensor: # (n,)
-    "The losses of both networks: weighted by the relative difficulty, and generalised (Nam et al., 2020, algorithm 1)"
+    "Sum of the weighted loss of one network and the generalised loss of the other (Nam et al., 2020, algorithm 1)"
     with autocast_bf16(x.device, bf16):
         d = debiased(x).float() # (n,classes) logits
         b = biased(x).float()
@@ -89,6 +89,7 @@ def lff_loss(
     difficulty.update(idx, loss_b, loss_d)
     return difficulty.weights(idx)*loss_d+gce_loss(b, labels, q=q)
 
+# %% ../nbs/42_lff.ipynb #ae312924
 @torch_defaults()
 def train_lff(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]

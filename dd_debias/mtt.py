@@ -140,8 +140,10 @@ def _expert_files(
     "Where a cache keeps experts"
     if not folder: return {}
     images, labels, _ = data
-    with seeded(0): model = build_net(net, images, len(class_counts(labels)))
-    untrained = [repr(model), hash_tensors(*model.parameters())] # its layers, and how they begin
+    with seeded(0), torch.no_grad():
+        model = build_net(net, images[:1].cpu(), len(class_counts(labels)))
+        answers = model(torch.randn(8, *images.shape[1:])) # they tell networks apart whose parameters are alike
+    untrained = [len(parameters_to_vector(model.parameters())), (1000*answers).int().tolist()]
     files = {}
     for i in range(experts):
         made_with = options | dict(net=untrained, expert=i)
@@ -345,9 +347,9 @@ def distill_mtt(
     if lr is None: lr = default_rates(ipc)[0]
     if lr_lr is None: lr_lr = default_rates(ipc)[1]
 
+    with seeded(0): model = build_net(net, images, classes, alone=True) # for its shapes
     kept_in = dict(cache=cache) if accepted_kwargs(experts, 'cache') else {}
     paths = experts(images, labels, weights, seed=derive_seed(seed, 'experts'), net=net, on_step=on_expert, **kept_in)
-    with seeded(0): model = build_net(net, images, classes, alone=True) # for its shapes
     check_experts(paths, model, max_start_epoch, expert_epochs)
     loss_fn = functional_loss(model)
     size = min(batch_syn or len(y_syn), len(y_syn)) # images in a step of the student

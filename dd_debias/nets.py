@@ -81,16 +81,21 @@ class AvgPool2x2(nn.Module):
 # %% ../nbs/11_nets.ipynb #ec95b53b
 class _Blocks(nn.Sequential):
     "Layers, the first two of which are a convolution and its norm"
+    def __init__(self, *layers:nn.Module):
+        super().__init__(*layers)
+        self._first = layers[:2]
+
     def forward(self, x:Tensor)->Tensor:
         conv, norm, *others = self
-        if not _can_join(conv, norm): return super().forward(x)
+        replaced = (conv, norm) != self._first
+        if replaced or _has_hooks(conv) or _has_hooks(norm): return super().forward(x)
         x = conv_norm(x, conv, norm) # type: ignore[arg-type]
         for layer in others: x = layer(x)
         return x
 
-def _can_join(conv, norm): # whether `conv_norm` is the same: not if a layer has been replaced, or has a hook
-    if type(conv) is not nn.Conv2d or type(norm) is not nn.InstanceNorm2d: return False
-    return conv.stride == (1, 1) and not (conv._forward_hooks or norm._forward_hooks)
+def _has_hooks(layer): # which `conv_norm`, that does not call the layer, would pass over
+    kinds = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
+    return any(getattr(layer, kind) for kind in kinds)
 
 def ConvNet(
     channels:int=3, # of the images

@@ -302,5 +302,8 @@ def plot_cells(
         ax.set_ylim(0, 100)
     for ax in axes[:, 0]: ax.set_ylabel('accuracy (%)')
     for ax in axes[-1]: ax.set_xlabel('images per class')
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc='outside lower center', ncols=len(colors), fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    by_label = dict(zip(labels, handles, strict=True))
+    pairs = [f'{method}, {whose}' for method in colors for whose in ('ours', 'paper')] # a column for each method
+    fig.legend([by_label[pair] for pair in pairs], pairs, loc='outside lower center', ncols=len(colors), fontsize=8)
     return fig

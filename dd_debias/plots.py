@@ -41,9 +41,8 @@ def to_rgb(
     images:Tensor, # (N,C,H,W), uint8 or float in [0,1]
 )->Tensor: # (N,3,H,W) uint8, on the CPU
     "Pixels to look at: of channels that are not grey or RGB their mean. Raises ValueError for another shape"
-    if images.ndim != 4 or not len(images):
-        raise ValueError(f'images must be at least one, of shape (N,C,H,W), got {tuple(images.shape)}; '
-                         'images[None] makes a batch of one')
+    if images.ndim != 4:
+        raise ValueError(f'images must be (N,C,H,W), got {tuple(images.shape)}; images[None] makes one a batch')
     pixels = to_uint8(images.detach().cpu())
     if pixels.shape[1] not in (1, 3): pixels = pixels.float().mean(1, keepdim=True).to(torch.uint8)
     return pixels.expand(-1, 3, -1, -1)
@@ -54,6 +53,7 @@ def join_images(
 )->np.ndarray: # (h,w,3) uint8
     "The pixels of one picture of many images, row by row, see `to_rgb`"
     from torchvision.utils import make_grid  # here, since importing torchvision takes two seconds
+    if not len(images): raise ValueError('images: there is none to show')
     return make_grid(to_rgb(images), nrow=ncols, padding=2, pad_value=255).permute(1, 2, 0).numpy()
 
 def show_images(

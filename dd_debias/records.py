@@ -6,7 +6,7 @@ Docs: https://dd-debias.github.io/dd-debias/records.html.md"""
 
 # %% auto #0
 __all__ = ['FUNCTIONS', 'ARGUMENTS', 'COLUMNS', 'BECAME_PARTIALS', 'run_config', 'run_name', 'append_line', 'read_lines',
-           'upgrade', 'read_json', 'recorded', 'read_runs', 'records_table', 'read_records', 'table']
+           'upgrade', 'read_json', 'recorded', 'read_runs', 'records_table', 'read_records', 'network_means', 'table']
 
 # %% ../nbs/51_records.ipynb #2bf4f15f
 import errno
@@ -214,6 +214,13 @@ def read_records(
 )->pd.DataFrame: # as from `records_table`
     "Recorded runs as a table"
     return records_table(read_runs(*paths))
+
+# %% ../nbs/51_records.ipynb #f2a17400
+def network_means(
+    scores:pd.Series, # of lists, a number for each network
+)->pd.Series:
+    "The mean over the networks of each run"
+    return scores.map(lambda networks: sum(networks)/len(networks))
 
 # %% ../nbs/51_records.ipynb #7960d0f3
 def table(

@@ -33,6 +33,7 @@ from torch import Tensor
 import dd_debias
 from dd_debias.artifacts import (
     begin_run,
+    check_images_of,
     dataset_hash,
     finished_record,
     keep_losses,
@@ -135,9 +136,9 @@ def check_nets(
 )->None:
     "Raises ValueError for a network that cannot take such images"
     of_trainer = default_arguments(default_arguments(evaluate).get('train'))
-    for net in (default_arguments(distill).get('net'), of_trainer.get('net')):
-        if not callable(net): continue
-        with seeded(0): build_net(net, images, num_classes)
+    for f, alone in ((default_arguments(distill), True), (of_trainer, False)):
+        if not callable(f.get('net')): continue
+        with seeded(0): build_net(f['net'], images, num_classes, alone=alone)
 
 # %% ../nbs/53_run.ipynb #1cf5de9f
 def weigh_once(
@@ -208,10 +209,12 @@ def _machine(device:str)->dict: # device, version, torch, commit, peak_memory_mb
     return dict(device=name, peak_memory_mb=peak_memory(device), load=load_average()) | versions
 
 # %% ../nbs/53_run.ipynb #1f8daa88
-def _check_images(record, train, folder): # files may change where the arguments stay
-    if record.get('dataset_hash') in (None, dataset_hash(train)): return
-    raise ValueError(f'data: the images, or the files that name some of them, are not those that {folder} is recorded '
-                     'of; delete that folder, or choose another out')
+def _check_files(record, data, seed, folder):
+    "Raises ValueError if the images that a folder holds are not those of the record"
+    try: train, test = make_sets(data, seed)
+    except (ValueError, OSError): return # they are gone, and the record stays
+    check_images_of(record, train, folder)
+    if record.get('test_hash') is not None: check_images_of(record, test, folder, 'test_hash')
 
 @torch_defaults()
 def run(
@@ -228,13 +231,14 @@ def run(
     sets:tuple[BiasedDataset, BiasedDataset]|None=None, # train and test, if `data` has made them already
 )->dict: # the record
     """Make, weigh, distill, evaluate, record.
-    An interrupted run goes on when the same call is made again; a finished one returns its record"""
+    An interrupted run goes on when the same call is made again; a finished one returns its record.
+    Raises ValueError if the images in a folder have changed since"""
     config = run_config(data, distill, weigh, evaluate, seed)
     folder = run_folder(out, config)
     finished = folder/'record.json'
     if finished.exists():
         recorded = read_json(finished)
-        if accepted_kwargs(data, 'source'): _check_images(recorded, (sets or make_sets(data, seed))[0], folder)
+        if accepted_kwargs(data, 'source'): _check_files(recorded, data, seed, folder) # they may have changed
         if show_progress: print(f'done before, see {folder}', file=sys.stderr)
         return recorded
 
@@ -277,7 +281,7 @@ def run(
         accuracy = {column: values.round(2).tolist() for column, values in scores.items()}
         reused_from = None if maker == folder.name else maker
         result = dict(accuracy=accuracy, classes=list(train.classes), conflict_share=share, reused_from=reused_from,
-                      seconds=seconds)
+                      test_hash=dataset_hash(test), seconds=seconds)
         record = config | result | _machine(devices[0])
         line = json.dumps(record)
         append_line(lines, line)

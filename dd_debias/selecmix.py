@@ -89,12 +89,13 @@ def train_selecmix(
                 with torch.no_grad(): partner = contradicting_pairs(encode(x), labels[idx], same=same)
             alpha = torch.rand(len(x), 1, 1, 1).to(x)/2
             mixed = alpha*x+(1-alpha)*x[partner]
+            losses = []
             for part in torch.randperm(len(x)).to(idx).split(batch): # (batch,) places in the pool
                 loss = mix_factor*mix_loss(mixed[part], idx[partner[part]])
                 if lff: loss = loss+learn_from_failure(x[part], idx[part])
-                optimizer_step(opt, loss)
+                losses.append(optimizer_step(opt, loss).detach())
                 if len(part) > 1: optimizer_step(bias_optimizer, gsc_loss(encode(x[part]), labels[idx[part]], q=q))
-            return loss
+            return torch.stack(losses).mean()
 
         fit(update, images, w, stats=stats, epochs=epochs, batch=pool, lr=lr, augment=augment, on_step=on_step,
             state=dict(net=model, encoder=bias_encoder))

@@ -123,7 +123,10 @@ def dataset_card(
     "What a set was made of, what was found, how to use it, and its configuration"
     n = len(syn.xy[0])
     shape = 'x'.join(map(str, syn.images.shape[1:]))
-    accuracy = '' if scores is None else f'\n## Accuracy on the test images\n\n{_markdown(scores)}\n'
+    accuracy = ''
+    if scores is not None:
+        names = {f'class_{c}': f'class {name}' for c, name in enumerate(class_names(train))}
+        accuracy = f'\n## Accuracy on the test images\n\n{_markdown(scores.rename(columns=names))}\n'
     config = {part: syn.config[part] for part in ('distill', 'weigh', 'seed', 'dataset_hash')}
     return CARD.format(
         title=title, quoted_title=json.dumps(title),
@@ -206,7 +209,6 @@ def _compare(syn, train, test, evaluate, seed, hook): # a row for the synthetic 
     for name, data in dict(synthetic=syn, real=real).items():
         watched = accepted_kwargs(evaluate, 'on_epoch')
         accuracy = evaluate(data, test, seed=seed, **{name: hook('evaluate') for name in watched})
-        accuracy = accuracy.rename(columns={f'class_{c}': name for c, name in enumerate(class_names(train))})
         rows[name] = {column: f'{values.mean():.1f} ± {values.std(ddof=0):.1f}' for column, values in accuracy.items()}
     return pd.DataFrame(rows).T
 

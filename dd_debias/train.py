@@ -42,7 +42,7 @@ def fit(
     augment:str='', # operations to draw from, one for each mini-batch, see `batch_augment`; '' for none
     sampling:str='weighted', # see `epoch_batches`
     generators:Sequence[torch.Generator|None]=(None,), # one a network; of a stack: x (K,n,C,H,W), idx (K,n), loss (K,)
-    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, **state)); loss: the mean over the epoch
+    on_step:Callable|None=None, # called as on_step(epoch, epochs, dict(loss, **state)); loss: the mean of its batches
     state:dict[str, Any]|None=None, # given to on_step, such as the network
 )->None:
     "Pass over a set in mini-batches, standardised and augmented. Raises FloatingPointError if a loss is not finite"

@@ -212,3 +212,9 @@ def test_a_planted_border_is_found_and_named(tmp_path, monkeypatch, capsys):
     assert 'will keep it' not in said[0]
     _, said = audit(planted, plain) # which follows nothing
     assert 'do not follow what was measured' in said[0] and 'will keep it' in said[0]
+
+def test_a_class_of_one_image(tmp_path):
+    data = color_digits()[:300]
+    data = data[torch.cat([(data.labels != 3).nonzero().flatten(), (data.labels == 3).nonzero().flatten()[:1]])]
+    table, _ = audit(data, weights=torch.ones(len(data)), out=tmp_path/'a.html')
+    assert table.images['3'] == 1 and 'Weights: as given.' in (tmp_path/'a.html').read_text()

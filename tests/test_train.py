@@ -1,15 +1,18 @@
 "Every trainer on every kind of set, and stacks of networks"
+import copy
 from functools import partial
 
 import pytest
 import torch
-from common import any_set, close, some_set, with_batch_norm
+from common import any_set, close, few, some_set, with_batch_norm
+from torch import nn
 
 from dd_debias.bias import color_digits
 from dd_debias.dfa import train_dfa
 from dd_debias.groupdro import train_clusterdro, train_groupdro, train_reweighted
 from dd_debias.lff import train_lff
 from dd_debias.nets import MLP, VGG11, AlexNet, ConvNet, LeNet, ResNet18
+from dd_debias.runtime import seeded
 from dd_debias.selecmix import train_selecmix
 from dd_debias.train import train_classifier
 from dd_debias.weights import normalize_weights
@@ -71,3 +74,18 @@ def test_networks_with_batch_norm_train_side_by_side():
     for model, seed in zip(train(seeds=(3, 4)), (3, 4), strict=True):
         alone = train(seed=seed).state_dict()
         assert all(close(value.float(), alone[name].float()) for name, value in model.state_dict().items())
+
+def replaced(net): net.backbone[0] = nn.Conv2d(3, 8, 3, padding=2, dilation=2)
+def other_norm(net): net.backbone[1] = nn.BatchNorm2d(8)
+def pre_hook(net): net.backbone[0].register_forward_pre_hook(lambda layer, x: (2*x[0]+1,))
+def hook(net): net.backbone[1].register_forward_hook(lambda layer, x, out: out+1)
+def unchanged(net): pass
+
+@pytest.mark.parametrize('change', [unchanged, replaced, other_norm, pre_hook, hook])
+def test_a_convnet_calls_its_layers(change):
+    "or computes the same, also on a CPU and in a copy"
+    with seeded(0): net = ConvNet(size=16, width=8)
+    change(net)
+    expected = few.images/255
+    for layer in net.backbone: expected = layer(expected)
+    for same in (net, copy.deepcopy(net)): assert torch.allclose(same.backbone(few.images/255), expected, atol=1e-4)

@@ -130,10 +130,12 @@ WRONG = {
     'other channels than trained on': (
         lambda: train_classifier(*few.xy, epochs=1, net=MLP)(few.images[:, :1]), 'images must have 3 channels'),
     'batch of one': (lambda: train_encoder(*few.xy, batch=1), 'batch must be at least 2'),
-    'batch norm in a distiller': (
+    'batch norm and gradients': (
         lambda: distill_dsa(*few.xy, ipc=1, net=with_batch_norm), 'take instance or group norm'),
+    'batch norm and trajectories': (
+        lambda: distill_mtt(*few.xy, ipc=1, net=with_batch_norm), 'take instance or group norm'),
     'dropout': (lambda: train_classifier(*few.xy, epochs=1, net=with_dropout), 'net: it has dropout'),
-    'an image as a batch': (lambda: show_images(few.images[0]), r'images\[None\] makes a batch of one'),
+    'an image as a batch': (lambda: show_images(few.images[0]), r'images\[None\] makes one a batch'),
     'int64 picture': (lambda: to_uint8(few.images.long()), r'images.to\(torch.uint8\) converts'),
     'pixels to embed': (lambda: embed(torch.nn.Identity(), few.images.float()), 'floats from 0 to 254; scale them'),
     'a class without weight': (
@@ -141,7 +143,7 @@ WRONG = {
     'a class not drawn': (lambda: resample(*few.xy, torch.ones(100), n=5), 'none of the 5 images drawn is of class'),
     'a network twice': (
         lambda: evaluate_across(few, few, nets=(MLP, MLP), train=partial(train_classifier, epochs=1)),
-        'MLP is given twice'),
+        'there are two of the name MLP'),
     'an oracle as surrogate': (lambda: distill_dm(*few.xy, ipc=1, surrogate=train_groupdro), 'whose bias is known'),
     'state of other images': (
         lambda: distill_dm(*few.xy, ipc=2, resume_from=at_rest(torch.zeros(40, 3, 16, 16))),
