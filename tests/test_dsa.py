@@ -8,6 +8,8 @@ from dd_debias.bias import color_digits
 from dd_debias.distilled import unpack_canvas
 from dd_debias.dsa import class_gradients, distill_dsa, gradient_distance
 from dd_debias.nets import ConvNet
+from dd_debias.runtime import derive_seed, seeded
+from dd_debias.sampling import ClassSampler
 
 
 def test_dsa_loss_matches_the_authors_code(authors):
@@ -28,3 +30,15 @@ def test_factor_matches_unpacked_images():
         assert len(syn) == len(images) and len(syn.xy[0]) == len(syn.xy[1]) == 40
     canvases, unpacked = torch.stack(losses).view(2, 3)
     assert torch.allclose(canvases, unpacked, rtol=1e-4)
+
+def test_a_round_begins_with_a_fresh_network():
+    "which is trained on the synthetic images between two updates"
+    train, net, seen = color_digits()[:200], partial(ConvNet, width=4), []
+    def on_step(step, steps, state): seen.append(state['net'].clone())
+    distill_dsa(*train.xy, ipc=1, rounds=2, outer=3, batch=4, net=net, seed=5, on_step=on_step)
+    for step in (0, 3):
+        with seeded(derive_seed(5, 'dsa', step)):
+            ClassSampler(train.labels, torch.ones(200))(4)
+            fresh = net(3, 10, 16)
+        assert seen[step].equal(torch.nn.utils.parameters_to_vector(fresh.parameters()).detach())
+    for step in (1, 2, 4, 5): assert not seen[step].equal(seen[step-1])

@@ -86,3 +86,19 @@ def test_a_learnt_rate_is_for_sgd():
     x, y = syn.xy
     by_rate = [train_classifier(x, y, net=MLP, epochs=2, **rate)(x) for rate in (dict(learnt_lr=.25), dict(lr=.25))]
     assert by_rate[0].equal(by_rate[1])
+
+def test_each_network_has_a_seed_of_its_own():
+    "which follows that of the evaluation, and a row of its own"
+    data, test = color_digits()[:100], color_digits(split='test')[:100]
+    def one_by_one(images, labels, weights=None, *, seed):
+        nets[seed] = train_classifier(images, labels, seed=seed, epochs=1, net=MLP)
+        return nets[seed]
+
+    found = {}
+    for seed in (0, 0, 1):
+        nets = {}
+        scores = evaluate(data, test, train=one_by_one, networks=3, seed=seed)
+        assert scores['all'].tolist() == [accuracy(net, test)['all'] for net in nets.values()]
+        found.setdefault(seed, list(nets))
+        assert list(nets) == found[seed]
+    assert len({*found[0], *found[1]}) == 6

@@ -13,10 +13,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KernelDensity
 
 from dd_debias import kde
-from dd_debias.bias import cmnist
-from dd_debias.encoder import embed, train_encoder
+from dd_debias.bias import cmnist, color_digits
+from dd_debias.encoder import SmallEncoder, embed, train_encoder
 from dd_debias.groups import cluster_weights, find_clusters, group_weights
-from dd_debias.kde import kde_density, kde_weights
+from dd_debias.kde import kde_density, kde_weights, weigh_kde, weigh_propensity
 from dd_debias.weights import cap_weights, normalize_weights
 
 
@@ -92,7 +92,8 @@ def test_arrays_and_lists_are_taken():
     y = torch.arange(40)%2
     weights, found = kde_weights(z, y), find_clusters(z, y)
     groups = group_weights(y, found)
-    with warnings.catch_warnings(action='error'):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
         for features in (z.numpy(), z.tolist(), pd.DataFrame(z.numpy()), z.clone().requires_grad_(),
                          z.flip(0).numpy()[::-1]):
             for labels in (y.numpy(), y.int().numpy(), y.tolist(), pd.Series(y.numpy())):
@@ -186,3 +187,15 @@ def test_capped_weights(values, cap):
     ratios = capped[below]/normalize_weights(w, labels)[below]
     assert torch.allclose(ratios, ratios[:1].expand_as(ratios), rtol=1e-6)
     assert (capped.diff()*w.diff().sign() >= -1e-12).all() # in the same order, but for rounding
+
+@pytest.mark.parametrize('weigh, given', [
+    (weigh_kde, dict(variance=.3, temperature=2., cap=3., reference=50)),
+    (weigh_propensity, dict(variance=.3, temperature=2., cap=3.))])
+def test_arguments_reach_the_density(weigh, given, monkeypatch):
+    asked = {}
+    def weights(features, labels, **how):
+        asked.update(how)
+        return torch.ones(len(labels), dtype=torch.float64)
+    monkeypatch.setattr(kde, 'kde_weights', weights)
+    weigh(*color_digits()[:60].xy, seed=0, encoder=SmallEncoder, **given)
+    assert {name: asked[name] for name in given} == given

@@ -8,6 +8,7 @@ from common import close, few, left, short
 from torch import nn
 from torch.func import grad, vmap
 
+from dd_debias import mtt
 from dd_debias.augment import batch_augment
 from dd_debias.bias import color_digits
 from dd_debias.dsa import class_gradients
@@ -102,3 +103,18 @@ def test_the_rates_follow_the_images_per_class():
     lr, lr_lr = default_rates(1)
     assert tiny().images.equal(tiny(lr=lr, lr_lr=lr_lr).images)
     assert not tiny().images.equal(tiny(lr=1000.).images)
+
+@pytest.mark.parametrize('ahead', [1, 3])
+def test_the_target_is_so_many_epochs_ahead(ahead, monkeypatch):
+    "of where a student starts, which is one of the first epochs of an expert"
+    asked = []
+    def gradient(loss, start, target, syn, *others, **how):
+        asked.append((start[0].item(), target[0].item()))
+        return torch.tensor(0.), torch.zeros_like(syn), torch.tensor(0.)
+    def experts(images, labels, weights, *, seed, net, on_step):
+        parameters = sum(p.numel() for p in net(3, 10, 16).parameters())
+        return [torch.arange(8.)[:, None].expand(8, parameters)]
+    monkeypatch.setattr(mtt, 'student_gradient', gradient)
+    distill_mtt(*few.xy, ipc=1, steps=20, syn_lr=.1, net=partial(ConvNet, width=4), experts=experts, max_start_epoch=3,
+                expert_epochs=ahead)
+    assert {target-start for start, target in asked} == {ahead} and {start for start, _ in asked} == {0, 1, 2}

@@ -25,7 +25,8 @@ from dd_debias.groups import weigh_groups
 from dd_debias.nets import MLP, ConvNet
 from dd_debias.parallel import distill_shared
 from dd_debias.records import read_records, run_config, run_name
-from dd_debias.run import run, run_lock, sweep
+from dd_debias.run import make_sets, run, run_lock, sweep
+from dd_debias.runtime import derive_seed
 from dd_debias.train import train_classifier
 
 
@@ -250,3 +251,50 @@ def test_shards_go_on_from_their_checkpoints(tmp_path):
     assert again.images.equal(one.images)
     with pytest.raises(ValueError, match='distill_random cannot share its classes'):
         distill_shared(images, labels, distill=distill_random, devices=['cpu', 'cpu'])
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path):
+    "and not from the beginning, which would end in the same images"
+    seen = []
+    def stop_at_30(step, steps, state):
+        if state['phase'] != 'distill': return
+        seen.append(step)
+        if len(seen) == 30: raise KeyboardInterrupt
+    one, _ = of_digits(tmp_path, on_step=stop_at_30)
+    with pytest.raises(KeyboardInterrupt): one()
+    one()
+    assert seen == [*range(1, 31), *range(21, 61)]
+
+def test_a_shard_goes_on_from_its_checkpoint(tmp_path):
+    seen = []
+    def stop_at_3(step, steps, state):
+        seen.append(step)
+        if len(seen) == 3: raise KeyboardInterrupt
+    distill = partial(distill_dm, steps=5, batch=4, net=partial(ConvNet, width=4), on_step=stop_at_3)
+    checkpoint = Checkpoint(tmp_path/'c.safetensors', every=2)
+    one = partial(distill_shared, *color_digits()[:100].xy, ipc=1, distill=distill, checkpoint=checkpoint)
+    with pytest.raises(KeyboardInterrupt): one(devices=['cpu'])
+    one(devices=['cpu'])
+    assert seen == [1, 2, 3, 3, 4, 5]
+
+NOTED = {}
+
+def weigh_noted(images, labels, *, seed):
+    NOTED['weigh'] = seed
+    return 1.+torch.arange(len(labels))%3
+
+def distill_noted(images, labels, weights=None, *, ipc=1, seed=0):
+    NOTED['distill'] = seed
+    return distill_random(images, labels, weights, ipc=ipc, seed=seed)
+
+def train_noted(images, labels, weights=None, *, seed):
+    NOTED['train'] = seed
+    return train_classifier(images, labels, seed=seed, net=MLP, epochs=1)
+
+def test_each_part_of_a_run_gets_its_seed(tmp_path):
+    evaluator = partial(evaluate, train=train_noted, networks=1)
+    record = run(color_digits, distill_noted, weigh_noted, evaluator, seed=7, out=tmp_path)
+    assert dict(weigh=7, distill=7, train=derive_seed(7, 'network', 0)) == NOTED
+    train, _ = make_sets(color_digits, 7)
+    weights = weigh_noted(*train.xy, seed=7)
+    on_conflicting = weights[train.bias != train.labels].sum()/weights.sum()
+    assert record['conflict_share'] == pytest.approx(on_conflicting.item(), rel=1e-5)

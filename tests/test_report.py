@@ -79,3 +79,12 @@ def test_a_name_that_is_a_path_leads_nowhere(runs, tmp_path):
     (tmp_path/'one.jsonl').write_text(json.dumps(record))
     index = report(tmp_path/'one.jsonl', tmp_path/'a'/'b')
     assert left(tmp_path/'a') == ['elsewhere.html', 'index.html'] and index.parent == tmp_path/'a'/'b'
+
+def test_paths_cannot_write_html(runs, tmp_path):
+    "The folder of the runs is the title of the overview, and a source is shown there"
+    lines = [json.loads(line) for line in (runs/'color_digits.jsonl').read_text().splitlines()]
+    for line in lines: line['data']['source'] = '<script>alert(1)</script>'
+    folder = tmp_path/'<script>alert(2)<'
+    folder.mkdir()
+    (folder/'color_digits.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    for page in report(folder, tmp_path/'pages').parent.glob('*.html'): assert '<script>alert' not in page.read_text()

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from common import any_set, close, few, some_set, with_batch_norm
 from torch import nn
 
@@ -12,7 +13,8 @@ from dd_debias.dfa import train_dfa
 from dd_debias.groupdro import train_clusterdro, train_groupdro, train_reweighted
 from dd_debias.lff import train_lff
 from dd_debias.nets import MLP, VGG11, AlexNet, ConvNet, LeNet, ResNet18
-from dd_debias.runtime import seeded
+from dd_debias.pixels import channel_stats, standardize
+from dd_debias.runtime import derive_seed, seeded
 from dd_debias.selecmix import train_selecmix
 from dd_debias.train import train_classifier
 from dd_debias.weights import normalize_weights
@@ -89,3 +91,28 @@ def test_a_convnet_calls_its_layers(change):
     expected = few.images/255
     for layer in net.backbone: expected = layer(expected)
     for same in (net, copy.deepcopy(net)): assert torch.allclose(same.backbone(few.images/255), expected, atol=1e-4)
+
+@pytest.mark.parametrize('schedule, rates', [('step', (1, 1, .1, .1)), ('cosine', (1, .853553, .5, .146447))])
+def test_training_matches_the_plain_loop(schedule, rates):
+    "SGD with momentum and decay, a weighted loss, and a rate for each epoch, in float32 and without chunks"
+    w = normalize_weights(torch.rand(100, generator=torch.Generator().manual_seed(1)), few.labels).float()
+    net, lr = partial(ConvNet, width=4), .05
+    model = train_classifier(*few.xy, w, net=net, epochs=4, lr=lr, batch=40, schedule=schedule, augment='', bf16=False)
+    stats = channel_stats(few.images, w)
+    with seeded(derive_seed(0, 'train')):
+        naive = net(3, 10, 16)
+        rng = torch.Generator().set_state(torch.get_rng_state())
+    params = list(naive.parameters())
+    velocity = [torch.zeros_like(p) for p in params]
+    for rate in rates:
+        batches = []
+        for idx in torch.randperm(100, generator=rng).split(40):
+            torch.randint(2**31, (), generator=rng) # the seed of an augmentation
+            batches.append(idx)
+        for idx in batches:
+            out = naive(standardize(few.images[idx], stats))
+            loss = (w[idx]*F.cross_entropy(out, few.labels[idx], reduction='none')).mean()
+            for p, v, gradient in zip(params, velocity, torch.autograd.grad(loss, params), strict=True):
+                v.mul_(.9).add_(gradient+5e-4*p.detach())
+                with torch.no_grad(): p -= lr*rate*v
+    for ours, plain in zip(model.net.parameters(), params, strict=True): assert torch.allclose(ours, plain, atol=2e-5)
