@@ -1,4 +1,5 @@
 "The project's settings, imports, linters and site"
+import ast
 import builtins
 import dis
 import importlib
@@ -12,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from common import ROOT
 from nbdev.config import get_config, nbpath2html
 
 import dd_debias
@@ -23,6 +25,11 @@ def test_settings_agree(root):
     parser.read(root/'settings.ini', encoding='utf-8')
     ini, cfg = parser['DEFAULT'], get_config(root)
     assert ini['version'] == cfg.version # of dd_debias/__init__.py
+    assert f"\nversion: {ini['version']}\n" in (root/'CITATION.cff').read_text()
+    workflow = (root/'.github/workflows/test.yml').read_text()
+    assert str(ini['pythons'].split()) in workflow and ini['pythons'].startswith(ini['min_python'])
+    ruff, = re.findall(r'ruff==(\S+)', ini['dev_requirements'])
+    assert f'rev: v{ruff}\n' in (root/'.pre-commit-config.yaml').read_text()
     texts = (
         'lib_name', 'title', 'description', 'min_python', 'git_url', 'doc_host', 'doc_baseurl', 'branch', 'tst_flags',
         'readme_nb')
@@ -85,6 +92,7 @@ def test_site_builds(project):
     for css in site.rglob('*.css'): assert not external.search(css.read_text(encoding='utf-8')), css
     check_notebooks_are_offered(pages, site, project/'nbs')
     check_all_names_are_listed(pages[site/'api.html'], site)
+    check_docstrings_lead_to_a_page(site)
 
 def check_notebooks_are_offered(pages, site, nbs):
     for path in nbs.rglob('*.ipynb'):
@@ -94,6 +102,12 @@ def check_notebooks_are_offered(pages, site, nbs):
         assert f'colab.research.google.com/github/dd-debias/dd-debias/blob/main/nbs/{name.as_posix()}"' in html
         assert f'/edit/main/nbs/{name.as_posix()}"' in html
         assert (site/'notebooks'/name).read_bytes() == path.read_bytes()
+
+def check_docstrings_lead_to_a_page(site):
+    for m in pkgutil.iter_modules(dd_debias.__path__):
+        doc = importlib.import_module(f'dd_debias.{m.name}').__doc__ or ''
+        for link in re.findall(r'Docs: https://dd-debias.github.io/dd-debias/(\S+)', doc):
+            assert '# ' in (site/link).read_text(encoding='utf-8'), link
 
 def check_all_names_are_listed(html, site):
     "with the arguments of each function"
@@ -107,3 +121,23 @@ def check_all_names_are_listed(html, site):
         value = getattr(importlib.import_module(f'dd_debias.{module}'), name)
         if not inspect.isfunction(value): continue
         for argument in inspect.signature(value).parameters: assert re.search(rf'\b{argument}\b', rest), (name, rest)
+
+SCRIPTS = sorted([*ROOT.glob('benchmarks/*.py'), *ROOT.glob('tools/*.py')])
+
+@pytest.mark.parametrize('path', SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_fit_the_package(path):
+    "What they import of it is there, and takes the arguments that they name"
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    known = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('dd_debias'):
+            module = importlib.import_module(node.module)
+            known |= {a.asname or a.name: getattr(module, a.name) for a in node.names}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name): continue
+        f, given = node.func.id, [k.arg for k in node.keywords if k.arg]
+        if f == 'partial' and node.args and isinstance(node.args[0], ast.Name): f = node.args[0].id
+        if not callable(known.get(f)): continue
+        takes = inspect.signature(known[f]).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in takes.values()): continue
+        assert set(given) <= set(takes), (path.name, node.lineno, f, given)

@@ -1,7 +1,7 @@
 """Bring all that is made from the notebooks up to date: the package, their stored outputs, and README.md.
 
     python tools/refresh.py                      # every notebook
-    python tools/refresh.py nbs/11_kde.ipynb     # only this one
+    python tools/refresh.py nbs/23_kde.ipynb     # only this one
 
 A notebook run twice is the same file twice, so what changes in a commit is what changed."""
 import os

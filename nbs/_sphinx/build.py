@@ -162,6 +162,10 @@ def names_page(modules):
         '<script src="_static/names.js"></script>']
     return new_notebook(cells=[new_markdown_cell('\n\n'.join(lines))])
 
+def as_markdown(nb):
+    "A page as plain Markdown, for those who read it elsewhere: nbdev links to it in the docstring of each module"
+    return '\n\n'.join(c.source if c.cell_type == 'markdown' else f'```python\n{c.source}\n```' for c in nb.cells)
+
 def toctree(items, caption=None):
     "A list of sidebar.yml as hidden tables of contents, one for each section"
     pages = ['Home <self>' if i == 'index.ipynb' else page(i) for i in items if isinstance(i, str)]
@@ -195,6 +199,8 @@ def main():
     for name in notebooks:
         (out/'notebooks'/name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(cfg.nbs_path/name, out/'notebooks'/name)
+        text = as_markdown(nbformat.read(src/f'{page(name)}.ipynb', 4))
+        (out/f'{page(name)}.html.md').write_text(text, encoding='utf-8')
     shutil.rmtree(cfg.doc_path, ignore_errors=True)
     shutil.move(out, cfg.doc_path)
     print(cfg.doc_path/'index.html')
