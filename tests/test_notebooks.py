@@ -1,4 +1,5 @@
 "The notebooks run, are clean and carry their outputs; the package and README.md are up to date with them"
+import ast
 import filecmp
 import os
 import subprocess
@@ -37,9 +38,18 @@ def test_notebook_runs(path):
 
 @each_notebook
 def test_notebook_carries_outputs(path):
-    "What the cells show is stored, so that the notebook reads well where it cannot run"
-    code = [c for c in nbformat.read(path, 4).cells if c.cell_type == 'code']
-    assert not code or any(c.outputs for c in code), f'run: python tools/refresh.py {path.relative_to(ROOT)}'
+    "What each cell shows is stored, so that the notebook reads well where it cannot run"
+    for c in nbformat.read(path, 4).cells:
+        if c.cell_type == 'code' and ends_on_a_value(c.source):
+            assert c.outputs, f'run: python tools/refresh.py {path.relative_to(ROOT)}\n{c.source}'
+
+def ends_on_a_value(source):
+    "Whether a cell that is run shows something: its last line is an expression, and no call of what returns nothing"
+    if source.startswith('#| export') or '#| eval: false' in source: return False
+    last = [None, *ast.parse(source).body][-1]
+    if not isinstance(last, ast.Expr) or source.rstrip().endswith(';'): return False
+    called = getattr(getattr(last.value, 'func', None), 'id', '')
+    return not called.startswith(('check_', 'end_with_parent'))
 
 def test_package_matches_the_notebooks(root, project):
     "`nbdev-export` changes nothing in dd_debias/"
