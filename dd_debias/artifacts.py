@@ -79,8 +79,8 @@ def check_images_of(
 )->None:
     "Raises ValueError unless a run was begun with these images"
     if run.get(name) != dataset_hash(data):
-        raise ValueError(f'data: the images are not those that the run in {folder} was begun with; '
-                         'delete that folder, or choose another out')
+        raise ValueError(f'data: the images, or files that list some of them, are not those that the run in {folder} '
+                         'was begun with; delete that folder, or choose another out')
 
 def begin_run(
     folder:Path,

@@ -312,12 +312,11 @@ def _judgement(verdict, measured): # sentences; also whether the weights follow 
     missed = verdict['by_property'] >= .65 and best.rare.median() > .8*best.within.median()
     text = shortcut_sentences(verdict)
     if not missed: return text
-    many = verdict['images'] >= 500*len(best) # as in each set on which propensities were seen to follow better
-    return f'{text} {_NOT_FOLLOWED} {_TRY_PROPENSITY if many else _TOO_FEW}'
+    return f"{text} {_NOT_FOLLOWED} {_TRY_PROPENSITY if verdict['smallest'] >= 500 else _TOO_FEW}"
 
 _NOT_FOLLOWED = ('But the weights do not follow what was measured below: the rarest images of a class have it too. '
                  'Distilled with these weights, the small set will keep it.')
-_TRY_PROPENSITY = 'Try weigh_propensity (--weigh propensity).'
+_TRY_PROPENSITY = 'If they are not by weigh_propensity, try that (--weigh propensity).'
 _TOO_FEW = 'With fewer than 500 images of a class no weights are reliable; add images, above all such that lack it.'
 
 def _properties_html(table, names):

@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pandas as pd
 import torch
@@ -22,7 +22,7 @@ from rich.console import Console
 
 import dd_debias
 
-from ._decoding import find_splits
+from ._decoding import SPLITS, find_splits
 from ._discover import find, functions, import_name
 from .artifacts import run_folder
 from .audit import audit
@@ -59,6 +59,14 @@ def _in_words(text:str)->str:
     text = re.sub(r'\b([a-z_]+)=True\b', r'--\1', text)
     return re.sub(r"\b([a-z_]+)='(\w+)'", r'--\1 \2', text)
 
+def _named_set(tokens:Sequence[str])->str|None:
+    "The word that names the set: one that follows no option, else one that is a set's name"
+    sets = functions('data')
+    def takes_value(token): return token.startswith('--') and '=' not in token and token not in SWITCHES
+    words = [t for t, before in zip(tokens, ['', *tokens], strict=False) if not (t[0] == '-' or takes_value(before))]
+    named = [t for t in words if t in sets or ':' in t] or words or [t for t in tokens if t in sets]
+    return named[0] if named else None
+
 SWITCHES = ('--dry-run', '--baseline', '--no-baseline')
 
 def _shown(default:Any)->str:
@@ -74,12 +82,14 @@ def _annotation(default:Any, annotation:Any)->tuple[Any, dict]|None:
     if callable(default):
         home = getattr(default, 'func', default).__module__
         return Any, dict(converter=lambda kind, tokens: import_name(tokens[0].value, home))
-    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,) # of int|None: both
+    is_union = isinstance(annotation, UnionType) or get_origin(annotation) is Union # such as int|None
+    kinds = get_args(annotation) if is_union else (annotation,)
     optional = NoneType in kinds
     for kind in (bool, int, float, str):
         if kind not in kinds: continue
         how = dict(converter=_whole_or_none if optional else _whole) if kind is int else {}
         if optional and kind in (str, float): how = dict(converter=partial(_or_none, kind))
+        if default == '': how = dict(converter=lambda kind, tokens: tokens[0].value.removeprefix('none'))
         return (kind|None if optional else kind), how
     return None
 
@@ -133,9 +143,7 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
     takes = inspect.signature(command).parameters
     names = {name: p.default for name, p in takes.items() if name in ('set', 'weigh', 'distill', 'train', 'recipe')}
     if 'set' in names and tokens:
-        valued = [False, *(t.startswith('--') and t not in SWITCHES for t in tokens)] # whether a value is to follow
-        words = [t for t, is_value in zip(tokens, valued, strict=False) if not (is_value or t.startswith('-'))]
-        names['set'] = next((w for w in words if w in functions('data') or ':' in w), words[0] if words else names['set'])
+        names['set'] = _named_set(tokens) or names['set']
     for token, following in zip_longest(tokens, tokens[1:], fillvalue=''): # --name value, or --name=value
         name, equals, value = token.removeprefix('--').partition('=')
         if token.startswith('--') and name in names: names[name] = value if equals else following
@@ -146,7 +154,7 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
     arguments = [name for f in parts.values() for name, p in inspect.signature(f).parameters.items()
                  if p.default is not p.empty]
     options = [option for part, f in parts.items() for option in _options(part, f, arguments.count)]
-    without = {_distill: ['data__source'], _audit: ['data__test', 'data__held_out']} # it is the folder; audits test nothing
+    without = {_distill: ['data__source'], _audit: ['data__test', 'data__held_out']} # given already; no test there
     options = [p for p in options if p.name not in without.get(command, [])]
     own = [p for p in takes.values() if p.kind is not p.VAR_KEYWORD]
     extended = wraps(command)(partial(command))
@@ -256,15 +264,24 @@ HELD_OUT = (' The test images are held out of the training images and carry the 
             'accuracy on all and on common ones. To know more, give images without the shortcut as --test FOLDER, or the '
             'bias as --bias FILE.')
 
+def _check_outside(name:str, path:str|Path, options:dict[str, Any])->None: # options: of the set
+    "Raises ValueError for a folder in which files would be taken for images of a class, or for those to test on"
+    where = Path(path).resolve()
+    for folder in filter(None, (options.get('source'), options.get('test'))):
+        root = Path(folder).expanduser()
+        usual = [root/part for names in SPLITS.values() for part in names]
+        for classes in [*_parts_of(folder).values(), *usual] if _parts_of(folder) else [root]:
+            if classes.resolve() in (where, *where.parents):
+                raise ValueError(f'{name}: {path} lies in {classes}, whose folders are classes of images; '
+                                 'choose one elsewhere')
+
 def _check_paths(parts:dict[str, partial], out:str)->None:
     "Raises ValueError for what would else be found after all images have been read, or would be taken for images"
     options = parts['data'].keywords
-    where = Path(out).expanduser().resolve()
-    for folder in filter(None, (options.get('source'), options.get('test'))):
-        for classes in _parts_of(folder).values() or [Path(folder).expanduser()]:
-            if classes.resolve() in (where, *where.parents):
-                raise ValueError(f'out: {out} lies in {classes}, whose folders are classes of images; '
-                                 'choose one elsewhere')
+    _check_outside('out', out, options)
+    if options.get('cache'): _check_outside('cache', options['cache'], options)
+    if 'held_out' in options and (options.get('test') or _parts_of(options.get('source'))):
+        raise ValueError('--held-out: there are images to test on already; leave it out')
     size = default_arguments(parts['data']).get('size')
     if not isinstance(size, int): return
     evaluator = partial(parts['evaluate'], train=parts['train'])
@@ -301,6 +318,9 @@ def _audit(
     if Path(out).is_dir(): raise ValueError(f'out: {out} is a folder; give the name of a file in it')
     parts = _given(_named(recipe, dict(data=set, weigh=weigh)), options)
     for f in parts.values(): to_config(f) # refuses bad arguments before there is work
+    of_set = parts['data'].keywords
+    if Path(out).resolve().parent != Path(of_set.get('source') or out).resolve(): # files beside the classes do no harm
+        _check_outside('out', Path(out).parent, of_set)
     hooks = {name: progress_bar('weigh') for name in accepted_kwargs(parts['weigh'], 'on_step')}
     chosen = {name: seed for name in accepted_kwargs(parts['data'], 'seed')}
     if _parts_of(parts['data'].keywords.get('source')): chosen['split'] = 'train'
@@ -348,10 +368,7 @@ def _distill(
     check_folder(out)
     _check_paths(parts, out)
     read = partial(parts['data'], seed=seed)
-    hold_out = 'data__held_out' in options
-    if hold_out and (_parts_of(folder) or read.keywords.get('test')):
-        raise ValueError('--held-out: there are images to test on already; leave it out')
-    has_test = bool(hold_out or read.keywords.get('test') or _parts_of(folder))
+    has_test = bool('data__held_out' in options or read.keywords.get('test') or _parts_of(folder))
     in_vain = [name for name in options if name.startswith(('evaluate__', 'train__'))]
     if not has_test and (in_vain or train != 'classifier'):
         option = in_vain[0].replace('__', '.').replace('_', '-') if in_vain else 'train'
@@ -497,7 +514,7 @@ def _status(call:Callable, command:str='')->int:
     except BaseException as e: # SystemExit too, of a module that is not ours
         if BrokenPipeError in (type(e), type(e.__context__)): return 141 # as of other commands before `head`
         if os.environ.get('DD_DEBIAS_DEBUG'): raise
-        return _fail(error_sentence(e))
+        return _fail(error_sentence(e).replace('repeat=True', '--repeat'))
     return 0
 
 def main(

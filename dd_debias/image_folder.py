@@ -78,7 +78,7 @@ def load_images(
     *,
     split:str='all', # 'train' or 'test', or 'valid' where the folder has it
     test:str|Path|None=None, # a folder of the same classes that is 'test'; with it nothing is held out of `source`
-    bias:str|Path|Any=None, # the class whose shortcut an image shows: a CSV file of path and bias; with an array (N,)
+    bias:str|Path|Any|None=None, # the class whose shortcut an image shows: a CSV file of path, bias; with an array (N,)
     exclude:str|Path|None=None, # a text file with a path a line, of images in a folder that are left out
     size:int=32, # edge in pixels
     fit:str='crop', # to make images square: 'crop' to the central square, 'pad' with black bars, or 'squash'

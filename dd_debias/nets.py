@@ -86,10 +86,9 @@ class _Blocks(nn.Sequential):
         self._first = layers[:2]
 
     def forward(self, x:Tensor)->Tensor:
-        conv, norm, *others = self
-        replaced = (conv, norm) != self._first
-        if replaced or _has_hooks(conv) or _has_hooks(norm): return super().forward(x)
-        x = conv_norm(x, conv, norm) # type: ignore[arg-type]
+        first, others = tuple(self)[:2], list(self)[2:]
+        if first != self._first or any(map(_has_hooks, first)) or first[0].stride != (1, 1): return super().forward(x)
+        x = conv_norm(x, *first) # type: ignore[arg-type]
         for layer in others: x = layer(x)
         return x
 

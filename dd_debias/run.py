@@ -210,10 +210,15 @@ def _machine(device:str)->dict: # device, version, torch, commit, peak_memory_mb
 
 # %% ../nbs/53_run.ipynb #1f8daa88
 def _check_files(record, data, seed, folder):
-    "Raises ValueError if the images that a folder holds are not those of the record"
-    try: train, test = make_sets(data, seed)
-    except (ValueError, OSError): return # they are gone, and the record stays
+    "Raises ValueError if folders of images have changed since the record. If they are gone, the record stays"
+    given = default_arguments(data)
+    folders = [given[name] for name in ('source', 'test') if isinstance(given.get(name), (str, Path))]
+    if not folders or not all(Path(f).expanduser().is_dir() for f in folders): return
+    train, test = make_sets(data, seed)
     check_images_of(record, train, folder)
+    if list(train.classes) != record['classes']:
+        raise ValueError(f'data: the classes are not those that the run in {folder} was begun with; '
+                         'delete that folder, or choose another out')
     if record.get('test_hash') is not None: check_images_of(record, test, folder, 'test_hash')
 
 @torch_defaults()
@@ -238,7 +243,7 @@ def run(
     finished = folder/'record.json'
     if finished.exists():
         recorded = read_json(finished)
-        if accepted_kwargs(data, 'source'): _check_files(recorded, data, seed, folder) # they may have changed
+        _check_files(recorded, data, seed, folder)
         if show_progress: print(f'done before, see {folder}', file=sys.stderr)
         return recorded
 
@@ -251,7 +256,9 @@ def run(
     with run_lock(folder):
         lines = records_file(out, config)
         record = finished_record(folder, lines) # by another process, meanwhile
-        if record: return record
+        if record:
+            _check_files(record, data, seed, folder)
+            return record
         for d in devices: check_device(d)
         seconds = seconds_before(folder)
         clock = partial(timed, seconds, folder=folder)
@@ -418,7 +425,10 @@ def _arguments_of(one:Any)->dict[str, Any]: # of a partial of `run`
 def _recorded(call:dict)->dict|None:
     "The record of a run that was made before"
     config = run_config(*(call[name] for name in ('data', 'distill', 'weigh', 'evaluate', 'seed')))
-    return finished_record(run_folder(call['out'], config), records_file(call['out'], config))
+    folder = run_folder(call['out'], config)
+    record = finished_record(folder, records_file(call['out'], config))
+    if record: _check_files(record, call['data'], call['seed'], folder)
+    return record
 
 def _shared_sets(executor:Executor)->Callable: # of the arguments of a run
     "Makes the sets of a run and puts them into the cluster's memory; those used last are kept at hand"

@@ -69,12 +69,12 @@ def find_shortcut(
     seed:int=0,
     properties:pd.DataFrame|None=None, # (N rows), from `image_properties`; None: measured here
     encoder:Callable=FrameEncoder, # as for `glance`
-)->dict: # answer, accuracy, chance, told, by_property, conflicting, images
+)->dict: # answer, accuracy, chance, told, by_property, conflicting, images, smallest
     """Is there a shortcut: answer is 'shortcut', 'perhaps' or 'none seen'.
     accuracy: of a glance, on images that its encoder has not seen; chance: that of naming the largest class;
     told: where the accuracy is between chance (0) and 1, less two standard errors; by_property: how well the best
     property of a class tells it, 0 where chance would as well, median over classes;
-    conflicting: the share of images that may go against it"""
+    conflicting: the share of images that may go against it; smallest: images of the smallest class"""
     counts = class_counts(labels)
     shares = glance(images, labels, seed=seed, encoder=encoder)
     own = shares.gather(1, labels.cpu()[:, None]).squeeze(1) # (N,)
@@ -91,7 +91,7 @@ def find_shortcut(
     if told >= .6 or by_property >= .6: answer = 'perhaps'
     if told >= .72 or by_property >= .65: answer = 'shortcut'
     return dict(answer=answer, accuracy=accuracy, chance=chance, told=told, by_property=by_property,
-                conflicting=(own < .1).double().mean().item(), images=n)
+                conflicting=(own < .1).double().mean().item(), images=n, smallest=int(counts.min()))
 
 # %% ../nbs/25_shortcut.ipynb #265ba042
 def shortcut_sentences(
