@@ -89,7 +89,6 @@ def _annotation(default:Any, annotation:Any)->tuple[Any, dict]|None:
         if kind not in kinds: continue
         how = dict(converter=_whole_or_none if optional else _whole) if kind is int else {}
         if optional and kind in (str, float): how = dict(converter=partial(_or_none, kind))
-        if default == '': how = dict(converter=lambda kind, tokens: tokens[0].value.removeprefix('none'))
         return (kind|None if optional else kind), how
     return None
 
@@ -105,6 +104,8 @@ def _whole_or_none(kind:Any, tokens:Sequence)->int|None:
 
 def _or_none(read:Callable, kind:Any, tokens:Sequence)->Any:
     return None if tokens[0].value == 'none' else read(tokens[0].value)
+
+def _or_empty(kind:Any, tokens:Sequence)->str: return '' if tokens[0].value == 'none' else tokens[0].value
 
 def _wholes(kind:Any, tokens:Sequence)->list[int]: return [_to_whole(token.value) for token in tokens]
 
@@ -123,6 +124,9 @@ def _options(part:str, f:partial, count:Callable)->Iterator[inspect.Parameter]:
         if count(name) == 1: flags.insert(0, f'--{name}'.replace('_', '-'))
         shown = False if p.default is None else _shown
         text = _in_words(comments.get(name, ''))
+        if p.default == '' or "'' for none" in text:
+            how = dict(converter=_or_empty)
+            text = text.replace("'' for none", 'or none')
         option = Annotated[kind, Parameter(name=flags, group=group, help=text, show_default=shown, **how)]
         yield inspect.Parameter(f'{part}__{name}', p.KEYWORD_ONLY, default=p.default, annotation=option)
 

@@ -124,7 +124,7 @@ def evaluate(
     on_step:Callable|None=None, # called as on_step(network, networks, row) after each network
     on_epoch:Callable|None=None, # called as on_epoch(epoch, epochs, state), counted over all networks
 )->pd.DataFrame: # one row a network, columns as from `accuracy`, in percent
-    "Train `networks` networks from scratch on `data` and test the last state of each. Raises as `as_test_set`"
+    "Train networks from scratch on a set and test the last state of each. Raises as `as_test_set`"
     check_arguments(evaluate, locals())
     if not accepted_kwargs(train, 'seed'):
         raise ValueError('train must be a trainer, train(images, labels, weights=None, *, seed) -> nn.Module')

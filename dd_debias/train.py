@@ -170,11 +170,11 @@ def train_classifier(
     *,
     seed:int=0,
     seeds:Sequence[int]=(), # of several networks, trained at once; the value is then a list of them
-    stacked:bool|None=None, # these as one stack, or side by side; None: see `should_stack`
+    stacked:bool|None=None, # several networks as one stack, or side by side; None: see `should_stack`
     net:Callable=ConvNet, # the network to train, net(channels, num_classes, size) -> nn.Module
     epochs:int=1000, # passes over the set; original authors: 1,000 with augmentation, 300 without
     lr:float=.01, # of SGD, the largest; original authors
-    schedule:str='step', # how it falls, see `learning_rate`; 'step': original authors
+    schedule:str='step', # how the rate falls, see `learning_rate`; 'step': original authors
     momentum:float=.9, # of SGD; original authors
     weight_decay:float=5e-4, # of SGD; original authors
     batch:int=256, # images in a step; original authors
