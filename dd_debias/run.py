@@ -216,7 +216,7 @@ def _check_files(record, data, seed, folder):
     if not folders or not all(Path(f).expanduser().is_dir() for f in folders): return
     train, test = make_sets(data, seed)
     check_images_of(record, train, folder)
-    if list(train.classes) != record['classes']:
+    if list(train.classes) != record.get('classes', list(train.classes)): # old records have none
         raise ValueError(f'data: the classes are not those that the run in {folder} was begun with; '
                          'delete that folder, or choose another out')
     if record.get('test_hash') is not None: check_images_of(record, test, folder, 'test_hash')
