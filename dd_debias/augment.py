@@ -69,7 +69,22 @@ def _affine(x:Tensor, a:Tensor, b:Tensor, c:Tensor, d:Tensor)->Tensor:
     second = torch.stack([c, d, zero], 1)
     matrix = torch.stack([first, second], 1) # (N,2,3)
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
+    if x.is_cuda and x.requires_grad: return _interpolate(x, grid)
+    return F.grid_sample(x, grid, align_corners=False) # a GPU adds up its gradient in another order each time
+
+def _interpolate(x:Tensor, grid:Tensor)->Tensor:
+    "The same as `F.grid_sample`, by indexing"
+    h, w = x.shape[-2:]
+    padded = F.pad(x, (1, 1, 1, 1)) # outside it is zero
+    col = ((grid[..., 0]+1)*w-1)/2 # (N,H,W) in pixels
+    row = ((grid[..., 1]+1)*h-1)/2
+    first_or_second = torch.arange(2, device=x.device)
+    r = row.floor()+first_or_second.view(2, 1, 1, 1, 1) # (2,1,N,H,W) the rows above and below
+    c = col.floor()+first_or_second.view(1, 2, 1, 1, 1) # (1,2,N,H,W)
+    share = (1-(row-r).abs())*(1-(col-c).abs()) # (2,2,N,H,W)
+    each = torch.arange(len(x), device=x.device)[:, None, None]
+    pixels = padded[each, :, r.clamp(-1, h).long()+1, c.clamp(-1, w).long()+1] # (2,2,N,H,W,C)
+    return (share[..., None]*pixels).sum((0, 1)).permute(0, 3, 1, 2)
 
 def _scale(x:Tensor, u:Tensor)->Tensor:
     "Scale each direction by 1/1.2 to 1.2"
@@ -124,13 +139,13 @@ def siamese_augment(
     ops = torch.randint(len(names), (n,), generator=generator)
     numbers = torch.rand(n, 3, generator=generator)
     op = ops[groups] # (N,) number of the operation
-    u = numbers[groups].to(images) # (N,3)
+    u = numbers[groups].to(images, non_blocking=True) # (N,3)
     if len(names) == 1:
         operation = OPERATIONS[names[0]]
         return operation(images, u)
     order = op.argsort(stable=True) # images of one operation next to each other
-    inverse = order.argsort().to(images.device)
-    order = order.to(images.device)
+    inverse = order.argsort().to(images.device, non_blocking=True)
+    order = order.to(images.device, non_blocking=True)
     sizes = op.bincount(minlength=len(names)).tolist()
     image_parts = images[order].split(sizes)
     number_parts = u[order].split(sizes)

@@ -111,7 +111,7 @@ def train_on_synthetic(
     "Train a network on the synthetic images by SGD, in batches of 256"
     opt = torch.optim.SGD(net.parameters(), lr=lr)
     for _ in range(epochs):
-        order = torch.randperm(len(images)).to(images.device)
+        order = torch.randperm(len(images)).to(images.device, non_blocking=True)
         for idx in order.split(256):
             x = batch_augment(images[idx], strategy=augment, seed=int(torch.randint(2**31, ())))
             opt.zero_grad()

@@ -148,17 +148,21 @@ class Checkpoint:
         path:str|Path, # *.safetensors
         config:dict|None=None,
         *,
-        every:int=20, # steps between two saves
+        every:int=20, # steps between two saves, or more where they would take over a twentieth of the time
     ):
         self.path = Path(path)
         self.config = config or {}
         self.every = every
+        self._not_before = 0. # seconds
 
     def __call__(self, step:int, steps:int, state:dict)->None:
-        if step % self.every or step >= steps: return
+        if step % self.every or step >= steps or time.perf_counter() < self._not_before: return
+        start = time.perf_counter()
         tensors = {name: v for name, v in state.items() if isinstance(v, Tensor)}
         if all(v.isfinite().all() for v in tensors.values()): # else the last good state stays
             save_tensors(self.path, tensors, dict(step=step, config=self.config))
+        end = time.perf_counter()
+        self._not_before = end+20*(end-start)
 
     def state(self)->dict|None: # tensors by name, and step
         "The state saved last, None if there is none. Raises ValueError if it is another run's"

@@ -19,7 +19,7 @@ from torch import Tensor
 from .arguments import check_arguments
 from .dataset import class_counts
 from .encoder import FrameEncoder, GlanceEncoder, embed, train_encoder
-from .runtime import WITHOUT_FLOAT64
+from .runtime import WITHOUT_FLOAT64, torch_defaults
 from .weights import cap_weights, normalize_weights
 
 # %% ../nbs/23_kde.ipynb #11cd467f
@@ -131,6 +131,7 @@ def back_to_device(
     return values.float().to(given.device)
 
 # %% ../nbs/23_kde.ipynb #5c51950b
+@torch_defaults()
 def kde_weights(
     features:Tensor, # (N,D)
     labels:Tensor, # (N,) 0..C-1

@@ -234,11 +234,11 @@ def build_net(
     needs:Sequence[str]=(), # what the network must have: 'embed', 'head'
     alone:bool=False, # what it makes of an image must not depend on others in the batch: no batch norm
 )->nn.Module:
-    "An untrained network for such images, initialised on their device. Raises ValueError if `net` does not make one"
+    "An untrained network for such images, the same on each device. Raises ValueError if `net` does not make one"
     channels, size = images.shape[1:3]
     if num_classes < 2: raise ValueError('labels must be of two classes or more, since one cannot be told from another')
     check_takes('net', net, 'channels', 'num_classes', 'size')
-    with images.device: model = net(channels, num_classes, size)
+    with torch.device('cpu'): model = net(channels, num_classes, size)
     if not isinstance(model, nn.Module): raise ValueError(f'net must return an nn.Module, got {type(model).__name__}')
     for name in needs:
         if not hasattr(model, name):
@@ -249,7 +249,7 @@ def build_net(
             'net: it has dropout, which no seed reaches here, so that no result could be repeated; leave it out')
         if alone and isinstance(layer, _BatchNorm): raise ValueError(
             'net: it has batch norm, which makes an image depend on the others in a batch; take instance or group norm')
-    return model.to(images.device)
+    return model.to(images.device, non_blocking=True)
 
 # %% ../nbs/11_nets.ipynb #f009dc42
 @cache
@@ -280,8 +280,8 @@ def map_chunks(
     chunks = x.chunk(n_chunks)
     if compiled:
         f = partial(_compiled_call(), f)
-        *full, last = x.split(size)
-        filled = torch.cat([last, last.new_zeros(size-len(last), *last.shape[1:])])
+        *full, last = chunks
+        filled = torch.cat([last, last.new_zeros(len(chunks[0])-len(last), *last.shape[1:])])
         chunks = (*full, filled) # all of one shape
     with torch.set_grad_enabled(graph), autocast_bf16(x.device, bf16):
         outputs = [f(chunk).float() for chunk in chunks]

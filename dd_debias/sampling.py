@@ -26,18 +26,24 @@ class ClassSampler:
         labels:Tensor, # (N,)
         weights:Tensor, # (N,)
     ):
-        weights = normalize_weights(weights, labels)
-        self.order = labels.argsort(stable=True) # (N,) indices, class by class
-        sorted_weights = weights[self.order]
-        self.ends = sorted_weights.cumsum(0) # (N,) where each sample's interval ends
+        device = labels.device
+        labels, weights = labels.cpu(), normalize_weights(weights, labels).cpu() # so that each device draws the same
+        order = labels.argsort(stable=True)
+        sorted_weights = weights[order]
+        ends = sorted_weights.cumsum(0)
         last = class_counts(labels).cumsum(0)-1 # (C,) position in `order` of the last sample of each class
-        self.high = self.ends[last] # (C,) where the part of each class ends
-        self.low = torch.cat([self.high.new_zeros(1), self.high[:-1]]) # (C,) and begins
+        high = ends[last]
+        low = torch.cat([high.new_zeros(1), high[:-1]])
         positive = (sorted_weights > 0).nonzero().flatten()
-        self.last = positive[torch.searchsorted(positive, last, right=True)-1] # (C,) the last one of positive weight
+        last = positive[torch.searchsorted(positive, last, right=True)-1]
+        self.order = order.to(device) # (N,) indices, class by class
+        self.ends = ends.to(device) # (N,) where each sample's interval ends
+        self.low = low.to(device) # (C,) where the part of each class begins
+        self.high = high.to(device) # (C,) and ends
+        self.last = last.to(device) # (C,) the last one of positive weight
 
     def __call__(self, batch:int, generator:torch.Generator|None=None)->Tensor: # (C,batch) indices into the set
-        u = torch.rand(len(self.high), batch, dtype=torch.float64, generator=generator).to(self.ends)
+        u = torch.rand(len(self.high), batch, dtype=torch.float64, generator=generator).to(self.ends, non_blocking=True)
         points = self.low[:, None]+u*(self.high-self.low)[:, None] # (C,batch)
         at = torch.searchsorted(self.ends, points, right=True)
         at = at.minimum(self.last[:, None]) # rounding must not step past the last sample with weight
@@ -119,9 +125,10 @@ def epoch_batches(
     positive = (weights > 0).nonzero().flatten()
     for _ in range(epochs):
         if sampling == 'importance':
-            order = weights.cpu().multinomial(len(weights), replacement=True, generator=generator).to(positive)
+            drawn = weights.cpu().multinomial(len(weights), replacement=True, generator=generator)
+            order = drawn.to(positive, non_blocking=True)
         else:
-            shuffled = torch.randperm(len(positive), generator=generator).to(positive)
+            shuffled = torch.randperm(len(positive), generator=generator).to(positive, non_blocking=True)
             order = positive[shuffled]
         batches = []
         for idx in order.split(batch):

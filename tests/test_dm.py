@@ -8,7 +8,7 @@ from common import close
 from dd_debias.augment import siamese_augment
 from dd_debias.bias import color_digits
 from dd_debias.distilled import unpack_canvas
-from dd_debias.dm import default_lr, distill_dm, kernel_distance, mean_distance
+from dd_debias.dm import LONG_RUN, default_lr, distill_dm, kernel_distance, mean_distance
 from dd_debias.nets import ConvNet, _compiled_call, map_chunks
 from dd_debias.pixels import channel_stats, to_float
 from dd_debias.runtime import derive_seed, seeded
@@ -72,7 +72,7 @@ def test_compiled_embeddings(monkeypatch):
         return map_chunks(f, x, graph=graph, **how)
     monkeypatch.setattr('dd_debias.dm.map_chunks', spy)
     distill()
-    monkeypatch.setattr('dd_debias.dm.LONG_RUN', 4*10*5*16*16-1)
+    monkeypatch.setitem(LONG_RUN, 'cpu', (4*10*5*16*16-1)/1e6)
     distill()
     distill(shard=(0, 2)) # as the whole of it
     assert asked == [False]*4+[True]*8
