@@ -4,8 +4,8 @@ after so many steps, for the paper's ResNet18 and for ours. Adds lines to result
     DD_DEBIAS_DATA=.data python benchmarks/encoder_steps.py cmnist .01             # the rate of the ResNet18
     DD_DEBIAS_DATA=.data python benchmarks/encoder_steps.py corrupted_cifar10 .001
 
-A minute a set on an H200. On one core a hundred steps of the ResNet18 take five minutes. SelecMix trains with .01 on Colored
-MNIST and .001 on Corrupted CIFAR-10. Five percent of the training images are conflicting."""
+A minute a set on an H200; on one core a hundred steps of the ResNet18 take five minutes. SelecMix trains with .01 on
+Colored MNIST and .001 on Corrupted CIFAR-10. Five percent of the training images are conflicting."""
 import sys
 import time
 
