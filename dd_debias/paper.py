@@ -122,6 +122,8 @@ def cell_run(
         kernel = dict(variance=float(cell.variance), temperature=float(cell.temperature))
         taken = {name: kernel[name] for name in accepted_kwargs(method.weigh, *kernel)}
         weigh = partial(apply_recipe(method.weigh, recipe), **taken)
+        on_photographs = recipe == 'paper' and cell.dataset == 'Corrupted CIFAR-10'
+        if on_photographs and 'encoder' in weigh.keywords: weigh = partial(weigh, encoder_lr=.001) # as SelecMix
     train = apply_recipe(method.train, recipe)
     networks = 5
     if recipe != 'paper' and distill:
