@@ -85,6 +85,7 @@ def whole(tmp_path_factory):
     return one(), folder
 
 @pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
+@pytest.mark.skipif(torch.cuda.is_available(), reason='where there is a GPU, a forked process cannot differentiate')
 @pytest.mark.parametrize('moment', ['before', 'after'])
 @pytest.mark.parametrize('name', FILES)
 def test_killed_at_any_file_and_started_again(name, moment, whole, tmp_path):
