@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from recorded import add
 
+from dd_debias.dm import distill_dm
+from dd_debias.dsa import distill_dsa
+from dd_debias.mtt import distill_mtt, expert_trajectories
 from dd_debias.nets import ConvNet, map_chunks
 from dd_debias.train import train_classifier
 
@@ -55,6 +58,28 @@ def evaluation():
             way = 'stacked' if stacked else 'side by side'
             yield f'ten epochs of five networks, {n} images, {way}', timed(train, 1, warm=1)
 
+def updates():
+    "Of the images, with the original authors' batch, loops and width"
+    x = torch.randint(256, (20000, 3, 32, 32), dtype=torch.uint8, device='cuda')
+    y = torch.arange(20000, device='cuda')%10
+    experts = partial(expert_trajectories, steps=20, lr=.01, net=ConvNet)
+    few = partial(experts, experts=1, epochs=5)
+    yield 'an update of DM', median_step(partial(distill_dm, x, y, steps=40, lr=1., batch=256, compiled=True))
+    yield 'an update of DSA', median_step(partial(
+        distill_dsa, x, y, rounds=1, outer=4, inner=50, batch=256, net=ConvNet))
+    yield 'a step of ten experts', median_step(partial(experts, x, y, experts=10, epochs=3, stack_size=10))/20
+    yield 'an update of MTT', median_step(partial(
+        distill_mtt, x, y, steps=6, syn_steps=20, batch_syn=None, syn_lr=.01, experts=few, net=ConvNet))
+
+def median_step(f):
+    "Milliseconds between two calls of a hook"
+    marks = []
+    def on_step(*_):
+        torch.cuda.synchronize()
+        marks.append(time.perf_counter())
+    f(on_step=on_step)
+    return round(1000*torch.tensor(marks).double().diff().median().item(), 2)
+
 if __name__ == '__main__':
-    for part in (embedding, evaluation):
+    for part in (embedding, evaluation, updates):
         for what, ms in part(): add('gpu_times.jsonl', dict(what=what, ms=ms), 'cuda')
