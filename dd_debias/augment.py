@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .runtime import send
+
 # %% ../nbs/12_augment.ipynb #4a6a4237
 def _color(
     x:Tensor, # (N,C,H,W)
@@ -69,8 +71,9 @@ def _affine(x:Tensor, a:Tensor, b:Tensor, c:Tensor, d:Tensor)->Tensor:
     second = torch.stack([c, d, zero], 1)
     matrix = torch.stack([first, second], 1) # (N,2,3)
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+    # a GPU adds up the gradient of `grid_sample` in another order each time
     if x.is_cuda and x.requires_grad: return _interpolate(x, grid)
-    return F.grid_sample(x, grid, align_corners=False) # a GPU adds up its gradient in another order each time
+    return F.grid_sample(x, grid, align_corners=False)
 
 def _interpolate(x:Tensor, grid:Tensor)->Tensor:
     "The same as `F.grid_sample`, by indexing"
@@ -139,13 +142,13 @@ def siamese_augment(
     ops = torch.randint(len(names), (n,), generator=generator)
     numbers = torch.rand(n, 3, generator=generator)
     op = ops[groups] # (N,) number of the operation
-    u = numbers[groups].to(images, non_blocking=True) # (N,3)
+    u = send(numbers[groups].to(images.dtype), images) # (N,3)
     if len(names) == 1:
         operation = OPERATIONS[names[0]]
         return operation(images, u)
     order = op.argsort(stable=True) # images of one operation next to each other
-    inverse = order.argsort().to(images.device, non_blocking=True)
-    order = order.to(images.device, non_blocking=True)
+    inverse = send(order.argsort(), images)
+    order = send(order, images)
     sizes = op.bincount(minlength=len(names)).tolist()
     image_parts = images[order].split(sizes)
     number_parts = u[order].split(sizes)

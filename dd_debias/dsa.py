@@ -31,7 +31,7 @@ from dd_debias.distilled import (
 )
 from .nets import ConvNet, autocast_bf16, build_net
 from .pixels import channel_stats, standardize, unstandardize
-from .runtime import derive_seed, seeded, torch_defaults
+from .runtime import derive_seed, seeded, send, torch_defaults
 from .sampling import ClassSampler, check_sampling
 from .weights import validate_inputs
 
@@ -111,7 +111,7 @@ def train_on_synthetic(
     "Train a network on the synthetic images by SGD, in batches of 256"
     opt = torch.optim.SGD(net.parameters(), lr=lr)
     for _ in range(epochs):
-        order = torch.randperm(len(images)).to(images.device, non_blocking=True)
+        order = send(torch.randperm(len(images)), images)
         for idx in order.split(256):
             x = batch_augment(images[idx], strategy=augment, seed=int(torch.randint(2**31, ())))
             opt.zero_grad()

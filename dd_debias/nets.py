@@ -249,7 +249,7 @@ def build_net(
             'net: it has dropout, which no seed reaches here, so that no result could be repeated; leave it out')
         if alone and isinstance(layer, _BatchNorm): raise ValueError(
             'net: it has batch norm, which makes an image depend on the others in a batch; take instance or group norm')
-    return model.to(images.device, non_blocking=True)
+    return model.to(images.device, non_blocking=images.is_cuda)
 
 # %% ../nbs/11_nets.ipynb #f009dc42
 @cache

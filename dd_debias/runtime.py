@@ -6,8 +6,8 @@ Docs: https://dd-debias.github.io/dd-debias/runtime.html.md"""
 
 # %% auto #0
 __all__ = ['WITHOUT_FLOAT64', 'seeded', 'derive_seed', 'repeatable', 'torch_defaults', 'accepted_kwargs', 'oracle_kwargs',
-           'first_line', 'check_device', 'double', 'chain_hooks', 'mean_loss', 'progress_bar', 'end_with_parent',
-           'in_threads']
+           'first_line', 'check_device', 'send', 'double', 'chain_hooks', 'mean_loss', 'progress_bar',
+           'end_with_parent', 'in_threads']
 
 # %% ../nbs/10_runtime.ipynb #14dd732f
 import hashlib
@@ -116,6 +116,14 @@ def check_device(
     try: torch.zeros(1, device=device).item() # fails on 'meta', which holds no numbers
     except (RuntimeError, AssertionError, TypeError) as e:
         raise ValueError(f'device: {device} cannot be used here ({first_line(e)})') from e
+
+# %% ../nbs/10_runtime.ipynb #4727683c
+def send(
+    x:Tensor, # on the CPU
+    like:Tensor, # on the device where it is needed
+)->Tensor:
+    "The same on a device; a CUDA GPU is not waited for"
+    return x.to(like.device, non_blocking=like.is_cuda)
 
 # %% ../nbs/10_runtime.ipynb #10a00002
 WITHOUT_FLOAT64 = {'mps'} # types of devices

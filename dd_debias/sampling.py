@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .arguments import check_arguments
 from .dataset import class_counts
-from .runtime import derive_seed, double, seeded
+from .runtime import derive_seed, double, seeded, send
 from .weights import normalize_weights, validate_inputs
 
 # %% ../nbs/21_sampling.ipynb #b2ea703e
@@ -43,7 +43,8 @@ class ClassSampler:
         self.last = last.to(device) # (C,) the last one of positive weight
 
     def __call__(self, batch:int, generator:torch.Generator|None=None)->Tensor: # (C,batch) indices into the set
-        u = torch.rand(len(self.high), batch, dtype=torch.float64, generator=generator).to(self.ends, non_blocking=True)
+        u = torch.rand(len(self.high), batch, dtype=torch.float64, generator=generator)
+        u = send(u.to(self.ends.dtype), self.ends)
         points = self.low[:, None]+u*(self.high-self.low)[:, None] # (C,batch)
         at = torch.searchsorted(self.ends, points, right=True)
         at = at.minimum(self.last[:, None]) # rounding must not step past the last sample with weight
@@ -126,9 +127,9 @@ def epoch_batches(
     for _ in range(epochs):
         if sampling == 'importance':
             drawn = weights.cpu().multinomial(len(weights), replacement=True, generator=generator)
-            order = drawn.to(positive, non_blocking=True)
+            order = send(drawn, positive)
         else:
-            shuffled = torch.randperm(len(positive), generator=generator).to(positive, non_blocking=True)
+            shuffled = send(torch.randperm(len(positive), generator=generator), positive)
             order = positive[shuffled]
         batches = []
         for idx in order.split(batch):
