@@ -139,7 +139,7 @@ def should_stack(
     "Whether to train as a stack: small networks on a GPU, our measurement. A CPU is faster side by side"
     on_gpu = next(net.parameters()).is_cuda
     has_buffers = any(True for _ in net.buffers())
-    return on_gpu and not has_buffers and sum(p.numel() for p in net.parameters()) < 2e6
+    return on_gpu and not has_buffers and sum(p.numel() for p in net.parameters()) < 2e6 # where small ends is our guess
 
 def _one_model(net, bf16): # parameters and forward, as from `stack_models`
     has_buffers = any(True for _ in net.buffers()) # batch norm computes its statistics over the whole batch
