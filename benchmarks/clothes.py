@@ -4,9 +4,9 @@ training set. Adds lines to results/clothes.jsonl.
     DD_DEBIAS_DATA=.data python benchmarks/clothes.py 0 1     # seeds; three quarters of an hour on one core
 
 DM with ten images per class, networks of width 64, the judge of the recipe `quick`. A tenth of the clothes takes no
-part in anything but the accuracy, where their colours or scenes are drawn anew, independent of the class. Colored MNIST and
-Corrupted CIFAR-10, 5% conflicting, are judged by their validation images. Of each set also how many classes can be told
-at a glance, by `find_shortcut`. What has been recorded is not measured again."""
+part in anything but the accuracy, where their colours or scenes are drawn anew, independent of the class. Colored
+MNIST and Corrupted CIFAR-10, 5% conflicting, are judged by their validation images. Of each set also how many classes
+can be told at a glance, by `find_shortcut`. What has been recorded is not measured again."""
 import sys
 from functools import partial
 

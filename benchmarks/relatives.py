@@ -5,8 +5,8 @@ results/c_fmnist.jsonl and results/cifar10_s.jsonl.
     DD_DEBIAS_DATA=.data python benchmarks/relatives.py 1 --ipc 50   # another seed, fifty images
 
 DM under the recipe `quick` with no weights, the paper's, both of ours, which need no labels either, and those of true
-groups, which are what FairDD and COBRA match; the last three with the stronger DM, too. Nothing is chosen here. Started again, it
-continues with what is not recorded."""
+groups, which are what FairDD and COBRA match; the last three with the stronger DM, too. Nothing is chosen here.
+Started again, it continues with what is not recorded."""
 import argparse
 from functools import partial
 from itertools import product

@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import biased, cmnist, paint_color
+from dd_debias.bias_only import weigh_bias_only
 from dd_debias.coresets import distill_random
 from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.dm import distill_dm
@@ -60,8 +61,10 @@ def on_digits(seed):
     valid = biased(images[960:], labels[960:], paint_color, .05, 'valid', seed=seed)
     net = partial(ConvNet, width=32)
     features = embed(train_encoder(*train.xy, seed=seed), train.images)
-    forms = all_forms(features, train.labels) | {'true groups': group_weights(train.labels, train.bias)}
+    forms = all_forms(features, train.labels)
     forms.pop('others')
+    forms['bias-only'] = weigh_bias_only(*train.xy, seed=seed)
+    forms['true groups'] = group_weights(train.labels, train.bias)
     for form, weights in forms.items():
         cell = dict(what='digits', set='color_digits', conflict=.05, form=form, frame=0, distill='dm', seed=seed,
                     ipc=10)

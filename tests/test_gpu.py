@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dd_debias.bias import color_digits
+from dd_debias.bias_only import weigh_bias_only
 from dd_debias.distilled import check_distiller
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
@@ -41,7 +42,7 @@ def test_dm_is_near_that_of_a_cpu(digits):
     assert (here-there).norm() < .05*here.norm() # .009 on an H200
 
 @on_gpu
-@pytest.mark.parametrize('weigh', [weigh_kde, weigh_propensity])
+@pytest.mark.parametrize('weigh', [weigh_kde, weigh_propensity, partial(weigh_bias_only, encoder_steps=20)])
 def test_weights_repeat(digits, weigh): check_weights(weigh, *digits.xy)
 
 @on_gpu

@@ -18,6 +18,7 @@ from dd_debias.audit import audit_table
 from dd_debias.augment import siamese_augment
 from dd_debias.background import paint_background, textures
 from dd_debias.bias import color_digits, paint_color
+from dd_debias.bias_only import weigh_bias_only
 from dd_debias.coresets import distill_herding, distill_kcenter, distill_random
 from dd_debias.corruptions import PRESETS, corrupt
 from dd_debias.dfa import train_dfa
@@ -64,6 +65,7 @@ def weighing():
     for normalizer in ('inverse', 'softmax', 'scaled'):
         show(f'kde_weights {normalizer}', kde_weights(features, train.labels, normalizer=normalizer, temperature=.7))
     show('weigh_clusters', weigh_clusters(*train.xy, encoder_steps=40))
+    show('weigh_bias_only', weigh_bias_only(*train.xy, encoder_steps=20))
     show('weigh_groups', weigh_groups(*train.xy, bias=train.bias))
     show('weigh_lff', weigh_lff(*few.xy, net=narrow, epochs=1))
     show('draw_by_weight', draw_by_weight(train.labels, weights, 7, seed=3))
