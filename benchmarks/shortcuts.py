@@ -11,6 +11,7 @@ with the class is the colour of the object, its background, a corruption, a colo
 places. What has been recorded is not measured again."""
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,8 +19,10 @@ from recorded import add, is_recorded
 
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import biased, cmnist, paint_color
+from dd_debias.bias_only import weigh_bias_only
 from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.dataset import BiasedDataset
+from dd_debias.encoder import FrameEncoder
 from dd_debias.kde import weigh_kde, weigh_propensity
 from dd_debias.pixels import pad
 from dd_debias.shortcut import find_shortcut
@@ -108,7 +111,9 @@ def measure(name, seed):
     numbers = {key: value if isinstance(value, (str, int)) else round(value, 4) for key, value in verdict.items()}
     add('shortcuts.jsonl', cell | numbers | dict(seconds=round(seconds, 1)))
 
-WEIGHERS = dict(kde=weigh_kde, propensity=weigh_propensity)
+WEIGHERS = dict(
+    kde=weigh_kde, propensity=weigh_propensity, bias_only=weigh_bias_only,
+    bias_only_frame=partial(weigh_bias_only, encoder=FrameEncoder))
 
 def measure_weights(name, seed): # the share of the weight on conflicting images
     planted, conflict, make = SETS[name]
