@@ -67,7 +67,8 @@ def test_weighs_by_its_probabilities(digits):
     few = digits[:200]
     p = bias_only_probabilities(*few.xy, seed=3, encoder_steps=5)
     told = []
-    w = weigh_bias_only(*few.xy, seed=3, encoder_steps=5, share=.7, on_step=lambda *step: told.append(step[:2]))
+    with pytest.warns(UserWarning, match='15% sure of the labels'): # after five steps
+        w = weigh_bias_only(*few.xy, seed=3, encoder_steps=5, share=.7, on_step=lambda *step: told.append(step[:2]))
     assert w.equal(bias_only_weights(p, few.labels, share=.7))
     assert told == [(step, 40) for step in range(1, 41)]
 
