@@ -37,11 +37,12 @@ def bias_only_probabilities(
     q:float=.7, # of the loss: LfF
     halvings:int=4, # of the images; two networks each
     on_step:Callable|None=None, # called as on_step(step, steps, dict(loss, net)) after each step, of all networks
-)->Tensor: # (N,) of the label of each image, by networks that have not seen the image
+)->Tensor: # (N,) the probability of the label of each image, by networks that have not seen the image
     "How sure bias-only networks are of the labels. Raises FloatingPointError when a loss is no longer a number"
     check_arguments(bias_only_probabilities, locals())
     classes = len(check_images(images, labels))
     check_takes('encoder', encoder, 'channels')
+    if batch < 2: raise ValueError(f'batch must be at least 2, since encoders have batch norm, got {batch}')
     if len(labels) < 2: raise ValueError('images: at least two are needed, since each is judged by networks of others')
     device = images.device
     stats = channel_stats(images)
@@ -49,6 +50,7 @@ def bias_only_probabilities(
     steps = 2*halvings*encoder_steps
     with seeded(derive_seed(seed, 'bias_only')):
         inputs = trained_inputs(encoder(images.shape[1]).to(device), images, stats) # (N,...)
+        chunk = None if inputs is images else 4096 # a head alone is small
         for turn in range(2*halvings):
             if turn%2 == 0: half = (torch.randperm(len(labels))%2).to(device) # (N,) 0 or 1
             seen = (half != turn%2).nonzero().flatten()
@@ -69,7 +71,7 @@ def bias_only_probabilities(
             if not loss.isfinite():
                 raise FloatingPointError(f'the loss is {loss.item()}; lower encoder_lr (now {encoder_lr})')
             net.eval()
-            found = map_chunks(net, inputs[unseen], 4096).softmax(1) # (n,classes)
+            found = map_chunks(net, inputs[unseen], chunk).softmax(1) # (n,classes)
             p[unseen] += found.gather(1, labels[unseen][:, None])[:, 0]/halvings
     return p
 

@@ -79,6 +79,7 @@ def test_refusals(digits):
     with pytest.raises(ValueError, match='probabilities must be one number from 0 to 1'):
         bias_only_weights(torch.full((20,), torch.nan), few.labels)
     with pytest.raises(ValueError, match='share must be'): bias_only_weights(torch.ones(20), few.labels, share=2.)
+    with pytest.raises(ValueError, match='batch must be'): bias_only_probabilities(*few.xy, batch=1)
     with pytest.raises(ValueError, match='halvings must be'): bias_only_probabilities(*few.xy, halvings=0)
     with pytest.raises(ValueError, match='at least two'): bias_only_probabilities(few.images[:1], few.labels[:1]*0)
     with pytest.raises(FloatingPointError, match='lower encoder_lr'): FEW_STEPS(*few.xy, encoder_lr=1e30)
