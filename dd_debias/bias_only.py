@@ -18,7 +18,7 @@ from .arguments import check_arguments, check_takes
 from .dataset import check_images, class_counts
 from .encoder import GlanceEncoder, trained_inputs, trained_part
 from .kde import as_tensor, back_to_device
-from .nets import map_chunks
+from .nets import Standardized, map_chunks
 from .pixels import channel_stats
 from .runtime import derive_seed, seeded, torch_defaults
 from .weights import normalize_weights
@@ -31,7 +31,7 @@ def bias_only_probabilities(
     *,
     seed:int=0,
     encoder:Callable=GlanceEncoder, # the network, as for `train_encoder`; a layer is added to it
-    encoder_steps:int=200, # training steps of each network; with 100 or 400 the weights are much the same (ours)
+    encoder_steps:int=200, # training steps of each network; tried by hand: with 100 or 400 much the same
     encoder_lr:float=.001, # of Adam
     batch:int=256, # images in a step
     q:float=.7, # of the loss: LfF
@@ -42,20 +42,21 @@ def bias_only_probabilities(
     check_arguments(bias_only_probabilities, locals())
     classes = len(check_images(images, labels))
     check_takes('encoder', encoder, 'channels')
-    if batch < 2: raise ValueError(f'batch must be at least 2, since encoders have batch norm, got {batch}')
+    if batch < 2: raise ValueError(f'batch must be at least 2, for the batch norm of a GlanceEncoder, got {batch}')
     if len(labels) < 2: raise ValueError('images: at least two are needed, since each is judged by networks of others')
     device = images.device
     stats = channel_stats(images)
     p = torch.zeros(len(labels), device=device)
     steps = 2*halvings*encoder_steps
+    def new_model(): return Standardized(encoder(images.shape[1]), *stats).to(device)
     with seeded(derive_seed(seed, 'bias_only')):
-        inputs = trained_inputs(encoder(images.shape[1]).to(device), images, stats) # (N,...)
+        inputs = trained_inputs(new_model(), images) # (N,...)
         chunk = None if inputs is images else 4096 # a head alone is small
         for turn in range(2*halvings):
             if turn%2 == 0: half = (torch.randperm(len(labels))%2).to(device) # (N,) 0 or 1
             seen = (half != turn%2).nonzero().flatten()
             unseen = (half == turn%2).nonzero().flatten()
-            trained = trained_part(encoder(images.shape[1]), stats).to(device)
+            trained = trained_part(new_model())
             width = trained.eval()(inputs[:2]).shape[1]
             net = nn.Sequential(trained, nn.Linear(width, classes).to(device))
             opt = torch.optim.Adam(net.parameters(), lr=encoder_lr)

@@ -120,20 +120,19 @@ def _glances_at_once(images:Tensor)->int|None:
     return 256 if images.device.type == 'cpu' else None
 
 def trained_part(
-    encoder:nn.Module, # (N,C,H,W) standardised -> (N,D)
-    stats:tuple[Tensor, Tensor], # mean (C,), std (C,) to standardise with
+    model:Standardized, # of an encoder
 )->nn.Module: # (N,...) as `trained_inputs` makes them -> (N,D)
-    "What of an encoder is trained: the head, if it has a `glance`, else all"
-    return encoder.get_submodule('head') if hasattr(encoder, 'glance') else Standardized(encoder, *stats)
+    "What of it is trained: the head, if the encoder has a `glance`, else all"
+    return model.net.get_submodule('head') if hasattr(model.net, 'glance') else model
 
 def trained_inputs(
-    encoder:nn.Module, # (N,C,H,W) standardised -> (N,D)
+    model:Standardized, # of an encoder
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
-    stats:tuple[Tensor, Tensor], # mean (C,), std (C,) to standardise with
 )->Tensor: # (N,n) what is glanced of each image, once for all steps; without a `glance` the images
     "What `trained_part` is given"
-    if not hasattr(encoder, 'glance'): return images
-    def glance(chunk): return encoder.glance(standardize(chunk, stats))
+    if not hasattr(model.net, 'glance'): return images
+    look = model.net.glance
+    def glance(chunk): return look(standardize(chunk, (model.mean, model.std)))
     return map_chunks(glance, images, _glances_at_once(images))
 
 @torch_defaults()
@@ -161,10 +160,9 @@ def train_encoder(
     steps = steps or max(30, math.ceil(8*len(images)/batch))
     stats = channel_stats(images)
     with seeded(derive_seed(seed, 'encoder')):
-        encoder = net(images.shape[1])
-        model = Standardized(encoder, *stats).to(device)
-        trained = trained_part(encoder, stats).to(device)
-        inputs = trained_inputs(encoder, images, stats)
+        model = Standardized(net(images.shape[1]), *stats).to(device)
+        trained = trained_part(model)
+        inputs = trained_inputs(model, images)
         opt = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
         for step in range(steps):
             idx = torch.randint(len(images), (batch,)).to(device)
