@@ -116,7 +116,6 @@ def weigh_bias_only(
     p = bias_only_probabilities(images, labels, seed=seed, encoder=encoder, encoder_steps=encoder_steps,
                                 encoder_lr=encoder_lr, on_step=on_step)
     if p.mean() < SURE:
-        warnings.warn(f'encoder: bias-only networks are {p.mean():.0%} sure of the labels, and should be {SURE:.0%}; '
-                      'if that is a FrameEncoder or of your own, weigh_propensity is better, else try a FrameEncoder',
-                      stacklevel=2)
+        warnings.warn(f'encoder: networks are {p.mean():.0%} sure of the labels, less than {SURE:.0%}; '
+                      'try FrameEncoder, else weigh_propensity', stacklevel=2)
     return bias_only_weights(p, labels, share=share)
