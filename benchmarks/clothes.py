@@ -17,7 +17,7 @@ from recorded import add, is_recorded
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
 from dd_debias.bias_only import bias_only_probabilities, weigh_bias_only
-from dd_debias.encoder import GlanceEncoder
+from dd_debias.encoder import FrameEncoder, GlanceEncoder
 from dd_debias.fairdd_sets import c_fmnist
 from dd_debias.groups import group_weights
 from dd_debias.kde import weigh_propensity
@@ -40,7 +40,7 @@ SETS = {
 
 WEIGHTS = {
     'propensity': weigh_propensity, 'propensity, no frame': partial(weigh_propensity, encoder=GlanceEncoder),
-    'bias-only': weigh_bias_only}
+    'bias-only': weigh_bias_only, 'bias-only, frame': partial(weigh_bias_only, encoder=FrameEncoder)}
 
 if __name__ == '__main__':
     for seed in map(int, sys.argv[1:]):

@@ -45,8 +45,8 @@ def split_cifar10_s(seed):
     bias = labels.where(is_grey == (labels < 5), 10+(~is_grey).long()) # as in `cifar10_s`
     return train[kept], BiasedDataset(paint_grey(images, bias), labels, bias, train.classes)
 
-def measure(dataset, name, weigh, train, judges, seed, file='kernel_width.jsonl'):
-    cell = dict(set=dataset, weights=name, seed=seed)
+def measure(dataset, name, weigh, train, judges, seed, file='kernel_width.jsonl', **more):
+    cell = dict(set=dataset, weights=name, seed=seed) | more
     if is_recorded(file, cell): return
     weights = weigh(train)
     syn = distill_dm(*train.xy, weights, net=NET, seed=seed)

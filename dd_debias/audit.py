@@ -33,7 +33,7 @@ from .pages import data_url, image_tag, render
 from .plots import GREY, RED, figure_to_png, subplots, to_rgb
 from .properties import class_properties, file_properties, image_properties, property_sentences
 from .runtime import oracle_kwargs
-from .shortcut import find_shortcut, shortcut_sentences
+from .shortcut import SURE, find_shortcut, shortcut_sentences
 from .weights import conflict_share, effective_size, normalize_weights
 
 # %% ../nbs/26_audit.ipynb #914ce537
@@ -311,11 +311,16 @@ def _judgement(verdict, measured): # sentences; also whether the weights follow 
     best = measured.drop_duplicates('class')
     missed = verdict['by_property'] >= .65 and best.rare.median() > .8*best.within.median()
     text = shortcut_sentences(verdict)
-    if not missed: return text
-    return f"{text} {_NOT_FOLLOWED} {_TRY_PROPENSITY if verdict['smallest'] >= 500 else _TOO_FEW}"
+    return f'{text} {_NOT_FOLLOWED} {_advice(verdict)}' if missed else text
+
+def _advice(verdict): # on weights that may follow
+    if verdict['accuracy'] >= SURE: return _TRY_BIAS_ONLY
+    return _TRY_PROPENSITY if verdict['smallest'] >= 500 else _TOO_FEW
 
 _NOT_FOLLOWED = ('But the weights do not follow what was measured below: the rarest images of a class have it too. '
                  'Distilled with these weights, the small set will keep it.')
+_TRY_BIAS_ONLY = ('If they are not by weigh_bias_only with a FrameEncoder, try that '
+                  '(--weigh bias_only --encoder FrameEncoder).')
 _TRY_PROPENSITY = 'If they are not by weigh_propensity, try that (--weigh propensity).'
 _TOO_FEW = 'With fewer than 500 images of a class no weights are reliable; add images, above all such that lack it.'
 

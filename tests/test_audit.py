@@ -14,13 +14,16 @@ from torchvision.transforms.functional import to_pil_image
 from dd_debias._discover import functions
 from dd_debias.audit import audit, audit_page, audit_table, extremes, image_table, summarize, weight_histogram
 from dd_debias.bias import biased, color_digits, paint_color
+from dd_debias.bias_only import weigh_bias_only
 from dd_debias.cli import main
 from dd_debias.dataset import BiasedDataset
+from dd_debias.encoder import FrameEncoder
 from dd_debias.groups import weigh_groups
 from dd_debias.kde import weigh_kde
 from dd_debias.plots import figure_to_png
 from dd_debias.shortcut import find_shortcut
 from dd_debias.sources import digits
+from dd_debias.weights import conflict_share
 
 
 def noise(labels, bias=None, classes=(), channels=3, size=16):
@@ -212,6 +215,9 @@ def test_a_planted_border_is_found_and_named(tmp_path, monkeypatch, capsys):
     assert 'will keep it' not in said[0]
     _, said = audit(planted, plain) # which follows nothing
     assert 'do not follow what was measured' in said[0] and 'will keep it' in said[0]
+    assert '--weigh bias_only --encoder FrameEncoder' in said[0]
+    as_it_says = weigh_bias_only(*planted.xy, encoder=FrameEncoder, encoder_steps=100)
+    assert conflict_share(as_it_says, ~planted.aligned) > 2*conflict_share(weigh_kde(*planted.xy), ~planted.aligned)
 
 def test_a_class_of_one_image(tmp_path):
     data = color_digits()[:300]

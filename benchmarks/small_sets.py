@@ -1,0 +1,66 @@
+"""Which weights where there are few images? On images that are in no training set. Adds lines to
+results/small_sets.jsonl.
+
+    DD_DEBIAS_DATA=.data python benchmarks/small_sets.py 0 1     # seeds; an hour each on one core
+
+Of each set 100 or 300 images for each class, 5% of them conflicting; DM with ten images per class, networks of width
+64, the judge of the recipe `quick`. Of each set also what a glance tells, see `find_shortcut`, and how sure bias-only
+networks are. What has been recorded is not measured again."""
+import sys
+from functools import partial
+
+from clothes import split_clothes, split_cmnist
+from kernel_width import measure, split_corrupted_cifar10
+from recorded import add, is_recorded
+from shortcuts import drawn, padded, paint_border
+
+from dd_debias.background import bg_fmnist
+from dd_debias.bias import biased, paint_color
+from dd_debias.bias_only import bias_only_probabilities, weigh_bias_only
+from dd_debias.encoder import FrameEncoder
+from dd_debias.groups import group_weights
+from dd_debias.kde import weigh_kde, weigh_propensity
+from dd_debias.shortcut import find_shortcut
+from dd_debias.sources import cifar10, fashion_mnist
+
+JUDGES = 2000 # images that judge
+
+def split_painted(source, paint, seed):
+    "What is distilled, and what judges it: other training images, whose bias is independent of the class"
+    images, labels = source('train')
+    return (biased(images[:-JUDGES], labels[:-JUDGES], paint, .05, seed=seed),
+            biased(images[-JUDGES:], labels[-JUDGES:], paint, split='valid', seed=seed))
+
+SETS = {
+    'Colored MNIST': split_cmnist,
+    'Fashion-MNIST in colours': partial(split_painted, lambda part: padded(fashion_mnist(part)), paint_color),
+    'CIFAR-10 with borders': partial(split_painted, cifar10, paint_border),
+    'Corrupted CIFAR-10': split_corrupted_cifar10,
+    'BG-FMNIST': partial(split_clothes, bg_fmnist, .05)}
+
+WEIGHTS = {
+    'densities': weigh_kde, 'propensity': weigh_propensity,
+    'bias-only': partial(weigh_bias_only, encoder=FrameEncoder)}
+
+def measure_set(name, size, seed):
+    whole, judges = SETS[name](seed)
+    train = drawn(whole, 10*size, seed) # all have ten classes
+    judges = judges[:JUDGES]
+    file = 'small_sets.jsonl'
+    glance = dict(set=name, what='glance', seed=seed, size=size)
+    if not is_recorded(file, glance):
+        verdict = find_shortcut(*train.xy, seed=seed)
+        p = bias_only_probabilities(*train.xy, encoder=FrameEncoder, seed=seed)
+        add(file, glance | dict(answer=verdict['answer'], accuracy=round(verdict['accuracy'], 3),
+                                sure=round(p.mean().item(), 3)))
+    for form, weigh in WEIGHTS.items():
+        def weigh_train(train, weigh=weigh): return weigh(*train.xy, seed=seed)
+        measure(name, form, weigh_train, train, judges, seed, file, size=size)
+    def weigh_groups(train): return group_weights(train.labels, train.bias)
+    measure(name, 'true groups', weigh_groups, train, judges, seed, file, size=size)
+    measure(name, 'none', lambda train: None, train, judges, seed, file, size=size)
+
+if __name__ == '__main__':
+    for seed in map(int, sys.argv[1:]):
+        for size in (100, 300):
+            for name in SETS: measure_set(name, size, seed)
