@@ -1,7 +1,7 @@
 """Which weights without labels where the shortcut is in the object, and where it is not? On images that are in no
 training set. Adds lines to results/clothes.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/clothes.py 0 1     # seeds; three quarters of an hour on one core
+    DD_DEBIAS_DATA=.data python benchmarks/clothes.py 0 1     # seeds; an hour each on one core
 
 DM with ten images per class, networks of width 64, the judge of the recipe `quick`. A tenth of the clothes takes no
 part in anything but the accuracy, where their colours or scenes are drawn anew, independent of the class. Colored

@@ -1,7 +1,7 @@
 """Which weights where there are few images? On images that are in no training set. Adds lines to
 results/small_sets.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/small_sets.py 0 1     # seeds; an hour each on one core
+    DD_DEBIAS_DATA=.data python benchmarks/small_sets.py 0 1     # seeds; less than an hour each
 
 Of each set 100 or 300 images for each class, 5% of them conflicting; DM with ten images per class, networks of width
 64, the judge of the recipe `quick`. Of each set also what a glance tells, see `find_shortcut`, and how sure bias-only

@@ -62,7 +62,7 @@ def _halves(labels, seed): # (N,) -> (N,) 0 or 1, half of each class; (N,) indic
     return half, position.argsort(stable=True)
 
 # %% ../nbs/25_shortcut.ipynb #6a043df6
-SURE = .85 # of the images, told at a glance: from here on a shortcut can serve alone, see `weigh_bias_only`
+SURE = .85 # told at a glance so often, the shortcut tells the class by itself; see `weigh_bias_only`
 
 def find_shortcut(
     images:Tensor, # (N,C,H,W) uint8, or float in [0,1]
