@@ -22,8 +22,8 @@ from torch import Tensor
 RANGES = [ # what must hold of a number, in words and as a test, and the arguments of which it must hold
     ('of at least 1', lambda x: x >= 1,
      'batch batch_syn block cap channels cpus_per_task depth encoder_steps epochs expert_epochs experts factor grid '
-     'halvings ipc loss_every max_start_epoch min_cluster_size min_samples neighbors networks num_classes outer '
-     'per_kind pool rounds rows sample size stack_size steps syn_steps width'),
+     'halvings ipc loss_every max_start_epoch min_cluster_size min_samples neighbors networks num_classes num_clusters '
+     'outer per_kind pool rounds rows sample size stack_size steps syn_steps width'),
     ('of at least 0', lambda x: x >= 0,
      'accuracy_every bias_factor encoder_lr frame gpus_per_task inner lr lr_lr lr_net mix_factor rate retries '
      'sheet_every swap_factor threshold weight_decay'),
