@@ -1,4 +1,4 @@
-"""Pseudo-groups: clusters within each class, or how many that classes share? On images that are in no training set. Adds
+"""Pseudo-groups: clusters within each class, or so many that classes share? On images that are in no training set. Adds
 lines to results/clusters.jsonl.
 
     DD_DEBIAS_DATA=.data python benchmarks/clusters.py 0 1     # seeds; half an hour each on one core

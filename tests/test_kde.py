@@ -1,5 +1,6 @@
 "Kernel density, and the weights made from it"
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from sklearn.neighbors import KernelDensity
 from dd_debias import kde
 from dd_debias.bias import cmnist, color_digits
 from dd_debias.encoder import SmallEncoder, embed, train_encoder
-from dd_debias.groups import cluster_weights, find_clusters, group_weights
+from dd_debias.groups import cluster_weights, find_clusters, find_shared_clusters, group_weights
 from dd_debias.kde import kde_density, kde_weights, weigh_kde, weigh_propensity
 from dd_debias.weights import cap_weights, normalize_weights
 
@@ -90,7 +91,7 @@ def test_a_sample_stands_for_a_large_class():
 def test_arrays_and_lists_are_taken():
     z = F.normalize(clusters(40, 8, .1, 1)).float()
     y = torch.arange(40)%2
-    weights, found = kde_weights(z, y), find_clusters(z, y)
+    weights, found, shared = kde_weights(z, y), find_clusters(z, y), find_shared_clusters(z, y, 2)
     groups = group_weights(y, found)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -99,10 +100,12 @@ def test_arrays_and_lists_are_taken():
             for labels in (y.numpy(), y.int().numpy(), y.tolist(), pd.Series(y.numpy())):
                 assert torch.allclose(kde_weights(features, labels), weights, rtol=1e-4)
                 assert find_clusters(features, labels).equal(found)
+                assert find_shared_clusters(features, labels, 2).equal(shared)
                 assert group_weights(labels, found.numpy()).equal(groups)
         assert torch.allclose(kde_density(z.numpy()), kde_density(z))
     assert not kde_weights(z.clone().requires_grad_(), y).requires_grad
 
+USERS = [kde_weights, find_clusters, cluster_weights, partial(cluster_weights, num_clusters=2)]
 ONE_DIMENSION = r'features must be a non-empty \(N,D\)'
 NO_FEATURES = {
     'text': (['a', 'b'], 'features must be a tensor, or an array or list of numbers, got list'),
@@ -120,7 +123,7 @@ NO_FEATURES = {
     'too few': (torch.ones(1, 2), 'features and labels must have the same length, got 1 and 2')}
 
 @pytest.mark.parametrize('name', NO_FEATURES)
-@pytest.mark.parametrize('f', [kde_weights, find_clusters, cluster_weights])
+@pytest.mark.parametrize('f', USERS)
 def test_bad_features_are_one_sentence(name, f):
     features, says = NO_FEATURES[name]
     with pytest.raises(ValueError, match=f'^{says}') as e: f(features, torch.tensor([0, 1]))
@@ -136,10 +139,20 @@ NO_LABELS = {
     'gap': ([0, 2], 'labels: no sample of class 1')}
 
 @pytest.mark.parametrize('name', NO_LABELS)
-@pytest.mark.parametrize('f', [kde_weights, find_clusters, cluster_weights])
+@pytest.mark.parametrize('f', USERS)
 def test_bad_labels_are_one_sentence(name, f):
     labels, says = NO_LABELS[name]
     with pytest.raises(ValueError, match=f'^{says}'): f(two, labels)
+
+def test_shared_clusters_are_of_all_classes():
+    "One class has the second value of the shortcut once, the other always: the values of a class weigh the same"
+    z = torch.tensor([[0., 1]]*9+[[1., 0]]*11)+.01*torch.arange(20)[:, None]
+    y = torch.tensor([0]*10+[1]*10)
+    found = find_shared_clusters(z, y, 2)
+    assert found[:9].unique().numel() == 1 and (found[9:] == 1-found[0]).all()
+    assert cluster_weights(z, y, num_clusters=2).tolist() == pytest.approx([10/18]*9+[5]+[1]*10)
+    with pytest.raises(ValueError, match='^num_clusters must be at most the number of samples, 20, got 21'):
+        find_shared_clusters(z, y, 21)
 
 @pytest.mark.parametrize('groups,says', [
     (torch.tensor([0., .5]), 'groups must be whole numbers from 0, got torch.float32'),
