@@ -5,8 +5,9 @@ results/c_fmnist.jsonl and results/cifar10_s.jsonl.
     DD_DEBIAS_DATA=.data python benchmarks/relatives.py 1 --ipc 50   # another seed, fifty images
 
 DM under the recipe `quick` with no weights, the paper's, both of ours, which need no labels either, and those of true
-groups, which are what FairDD and COBRA match; the last three with the stronger DM, too. Nothing is chosen here.
-Started again, it continues with what is not recorded."""
+groups, which are what FairDD and COBRA match; the last three with the stronger DM, too. CIFAR10-S also with weights of
+two shared clusters, since its shortcut has two values. Nothing is chosen here. Started again, it continues with what is
+not recorded."""
 import argparse
 from functools import partial
 from itertools import product
@@ -17,7 +18,7 @@ from dd_debias.bias_only import weigh_bias_only
 from dd_debias.dm import distill_dm, kernel_distance
 from dd_debias.evaluate import evaluate
 from dd_debias.fairdd_sets import c_fmnist, c_mnist, cifar10_s
-from dd_debias.groups import weigh_groups
+from dd_debias.groups import weigh_clusters, weigh_groups
 from dd_debias.kde import weigh_kde, weigh_propensity
 from dd_debias.recipes import apply_recipe
 from dd_debias.run import run, sweep
@@ -27,6 +28,8 @@ SETS = [c_mnist, partial(c_mnist, ground='background'), cifar10_s, c_fmnist, par
 DM2X2 = partial(distill_dm, factor=2, distance=kernel_distance)
 METHODS = [*((distill_dm, weigh) for weigh in (None, weigh_kde, weigh_propensity, weigh_bias_only, weigh_groups)),
            *((DM2X2, weigh) for weigh in (weigh_propensity, weigh_bias_only, weigh_groups))]
+TWO_CLUSTERS = partial(weigh_clusters, num_clusters=2) # grey or in colour
+CELLS = [*product(SETS, METHODS), *((cifar10_s, (distill, TWO_CLUSTERS)) for distill in (distill_dm, DM2X2))]
 
 def evaluator_of(distill):
     "Two networks; of a canvas as many steps as of one image"
@@ -41,4 +44,4 @@ if __name__ == '__main__':
     chosen = parser.parse_args()
     sweep(unrecorded(
         partial(run, data, partial(distill, ipc=ipc), weigh, evaluator_of(distill), seed=seed, out=RESULTS)
-        for seed, ipc, data, (distill, weigh) in product(chosen.seeds, chosen.ipc, SETS, METHODS)))
+        for seed, ipc, (data, (distill, weigh)) in product(chosen.seeds, chosen.ipc, CELLS)))
