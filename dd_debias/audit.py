@@ -6,7 +6,7 @@ Docs: https://dd-debias.github.io/dd-debias/audit.html.md"""
 
 # %% auto #0
 __all__ = ['audit_table', 'image_table', 'class_names', 'summarize', 'weight_histogram', 'extremes', 'property_table',
-           'audit_page', 'audit']
+           'shared_table', 'measured_sentences', 'audit_page', 'audit']
 
 # %% ../nbs/26_audit.ipynb #13832508
 import html
@@ -14,7 +14,7 @@ import inspect
 import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -31,7 +31,14 @@ from .files import atomic_write
 from .kde import as_tensor, weigh_kde
 from .pages import data_url, image_tag, render
 from .plots import GREY, RED, figure_to_png, subplots, to_rgb
-from .properties import class_properties, file_properties, image_properties, property_sentences
+from dd_debias.properties import (
+    class_properties,
+    file_properties,
+    image_properties,
+    property_sentences,
+    shared_properties,
+    shared_sentences,
+)
 from .runtime import oracle_kwargs
 from .shortcut import SURE, find_shortcut, shortcut_sentences
 from .weights import conflict_share, effective_size, normalize_weights
@@ -268,9 +275,33 @@ def property_table(
     properties:pd.DataFrame|None=None, # (N rows), from `image_properties`; None: measured here
 )->pd.DataFrame: # from `class_properties`
     "Properties of the images, and of their files where there are any, that tell a class from the others"
+    return class_properties(_with_files(data, properties), data.labels, _checked_weights(data, weights))
+
+def shared_table(
+    data:BiasedDataset,
+    weights:Tensor, # (N,)
+    properties:pd.DataFrame|None=None, # (N rows), from `image_properties`; None: measured here
+)->pd.DataFrame: # from `shared_properties`
+    "Those that tell some classes together from all others"
+    return shared_properties(_with_files(data, properties), data.labels, _checked_weights(data, weights))
+
+def _with_files(data, properties): # those of the files, too, where there are any
     if properties is None: properties = image_properties(data.images)
-    if data.paths: properties = properties.join(file_properties(data.paths))
-    return class_properties(properties, data.labels, _checked_weights(data, weights))
+    if data.paths and 'bytes' not in properties: properties = properties.join(file_properties(data.paths))
+    return properties
+
+def measured_sentences(
+    measured:pd.DataFrame, # from `property_table`
+    shared:pd.DataFrame, # from `shared_table`
+    names:Sequence[str], # of the classes
+)->list[str]:
+    "What classes have in common, unless most classes stand out by themselves as much; then each class"
+    alone = measured.drop_duplicates('class').difference.median()
+    together = shared_sentences(shared[shared.difference > alone+.1], names)
+    return [*(f'{sentence} {_TRY_CLUSTERS}' for sentence in together), *property_sentences(measured, names)]
+
+_TRY_CLUSTERS = ('If that is a shortcut, it has fewer values than there are classes; try weigh_clusters with '
+                 'num_clusters=2 (--weigh clusters --num-clusters 2).')
 
 # %% ../nbs/26_audit.ipynb #2a21e6a6
 def audit_page(
@@ -282,18 +313,20 @@ def audit_page(
     notes:str='', # what else a reader should know, such as how the weights were made
     verdict:dict|None=None, # from `find_shortcut`; None: the page has none
     measured:pd.DataFrame|None=None, # from `property_table`; None: measured here
+    shared:pd.DataFrame|None=None, # from `shared_table`; None: measured here
 )->Path:
     "Write verdict, properties, table, histogram and images as one HTML file that loads nothing else"
     w = _checked_weights(data, weights)
     table = audit_table(data, w)
     if measured is None: measured = property_table(data, w)
+    if shared is None: shared = shared_table(data, w)
     page = render(
         'audit', title=html.escape(title),
         data=html.escape(repr(data)),
         notes=html.escape(notes),
         verdict=_verdict_html(verdict, measured),
         summary=html.escape(summarize(table)),
-        properties=_properties_html(measured, class_names(data)),
+        properties=_properties_html(measured_sentences(measured, shared, class_names(data))),
         table=_table_html(table),
         histogram=image_tag(figure_to_png(weight_histogram(data, w)), 'Histogram of the weights'),
         extremes=image_tag(figure_to_png(extremes(data, w)), 'The heaviest images of each class above its lightest'),
@@ -324,9 +357,9 @@ _TRY_BIAS_ONLY = ('If they are not by weigh_bias_only with a FrameEncoder, try t
 _TRY_PROPENSITY = 'If they are not by weigh_propensity, try that (--weigh propensity).'
 _TOO_FEW = 'With fewer than 500 images of a class no weights are reliable; add images, above all such that lack it.'
 
-def _properties_html(table, names):
-    said = [f'<li>{html.escape(sentence)}</li>' for sentence in property_sentences(table, names)]
-    if not said: return ''
+def _properties_html(sentences):
+    if not sentences: return ''
+    said = [f'<li>{html.escape(sentence)}</li>' for sentence in sentences]
     head = '<h2>What can be measured</h2>'
     hint = 'A shortcut, or the class itself; a shortcut that the weights have found is uncommon in its rarest tenth.'
     return f'{head}\n<p class="hint">{hint}</p>\n<ul>{"".join(said)}</ul>'
@@ -360,11 +393,13 @@ def audit(
         table = audit_table(data, weights)
         properties = image_properties(data.images)
         verdict = _verdict(data, seed, properties)
+        properties = _with_files(data, properties)
         measured = property_table(data, weights, properties)
+        shared = shared_table(data, weights, properties)
         if page is not None:
             notes = f'Weights: {_describe_call(made_by)}, seed {seed}.' if made_by else 'Weights: as given.'
-            audit_page(data, weights, page, title=title, notes=notes, verdict=verdict, measured=measured)
-    said = [summarize(table), *property_sentences(measured, class_names(data))]
+            audit_page(data, weights, page, title=title, notes=notes, verdict=verdict, measured=measured, shared=shared)
+    said = [summarize(table), *measured_sentences(measured, shared, class_names(data))]
     if verdict: said.insert(0, _judgement(verdict, measured))
     if out: _write_tables(data, weights, made_by, measured, Path(out))
     return table, said

@@ -6,7 +6,7 @@ Docs: https://dd-debias.github.io/dd-debias/properties.html.md"""
 
 # %% auto #0
 __all__ = ['MEASURES', 'CELLS', 'REGIONS', 'FILE_MEASURES', 'region_masks', 'image_properties', 'file_properties',
-           'class_properties', 'property_sentences']
+           'class_properties', 'shared_properties', 'property_sentences', 'shared_sentences']
 
 # %% ../nbs/08_properties.ipynb #322af51a
 from collections.abc import Sequence
@@ -147,6 +147,45 @@ def _separate(values, labels, rarest): # (N,), (N,), (N,) bool or None -> for ea
         rows.append(row)
     return rows
 
+# %% ../nbs/08_properties.ipynb #17819d86
+def shared_properties(
+    properties:pd.DataFrame, # (N rows), from `image_properties`, `file_properties` or of your own
+    labels:Tensor, # (N,) 0..C-1
+    weights:Tensor|None=None, # (N,) None: no column rare
+)->pd.DataFrame: # a row for each property; none where there are fewer than four classes
+    """What separates some classes from all others: which (the fewer), a threshold, whether they are above or below it,
+    and the shares of these classes, of the others and of their rarest tenth that are; the largest difference first"""
+    classes = labels.cpu().numpy()
+    rarest = None if weights is None else _rarest_tenth(weights.cpu().numpy(), classes)
+    rows = [dict(row, property=name) for name in properties
+            for row in _separate_classes(properties[name].to_numpy(), classes, rarest)]
+    columns = ['classes', 'property', 'side', 'threshold', 'within', 'elsewhere', 'rare', 'difference']
+    if weights is None: columns.remove('rare')
+    return pd.DataFrame(rows, columns=columns).sort_values('difference', ascending=False, ignore_index=True)
+
+def _separate_classes(values, labels, rarest): # (N,), (N,), (N,) bool or None -> one dict, or none
+    known = ~np.isnan(values)
+    present = np.unique(labels[known])
+    if len(present) < 4: return []
+    of_class = [np.sort(values[known & (labels == c)]) for c in present]
+    order = np.argsort([np.median(v) for v in of_class], kind='stable') # from small to large
+    thresholds = np.unique(np.quantile(values[known], np.linspace(.01, .99, 99), method='lower')) # (T,)
+    below = np.stack([np.searchsorted(of_class[i], thresholds, 'right') for i in order]).cumsum(0) # (C,T) first classes
+    sizes = np.cumsum([len(of_class[i]) for i in order])[:, None] # (C,1)
+    first = (below/sizes)[1:-2] # shares below, of the first two classes, three, ..., all but two
+    last = ((below[-1]-below)[1:-2]/(sizes[-1]-sizes)[1:-2]) # of the others
+    cut, t = np.unravel_index((first-last).argmax(), first.shape)
+    small, large = present[order[:cut+2]], present[order[cut+2:]]
+    if len(small) <= len(large): chosen, side, within, elsewhere = small, 'below', first[cut, t], last[cut, t]
+    else: chosen, side, within, elsewhere = large, 'above', 1-last[cut, t], 1-first[cut, t]
+    row = {'classes': sorted(chosen.tolist()), 'side': side, 'threshold': thresholds[t], 'within': within,
+           'elsewhere': elsewhere, 'difference': within-elsewhere}
+    if rarest is not None:
+        rare = values[rarest & np.isin(labels, chosen) & known]
+        row['rare'] = (rare <= thresholds[t] if side == 'below' else rare > thresholds[t]).mean()
+    return [row]
+
+
 # %% ../nbs/08_properties.ipynb #075696e0
 def property_sentences(
     table:pd.DataFrame, # from `class_properties`
@@ -156,13 +195,30 @@ def property_sentences(
 )->list[str]: # at most one for each class, the largest difference first
     "For each class the property with the largest difference, in words"
     first = table.drop_duplicates('class').sort_values('difference', ascending=False)
-    return [_sentence(row, names) for row in first[first.difference >= least].to_dict('records')]
+    return [f"{_name(row['class'], names)} is {_facts(row, 'its')}"
+            for row in first[first.difference >= least].to_dict('records')]
 
-def _sentence(row, names):
+def shared_sentences(
+    shared:pd.DataFrame, # from `shared_properties`
+    names:Sequence[str]|None=None, # of the classes; None: their numbers
+    *,
+    least:float=.65, # a smaller difference is not said; our choice
+)->list[str]: # at most one
+    "What some classes have in common, in words"
+    return [f"{_names(row['classes'], names)} are {_facts(row, 'their')}"
+            for row in shared[shared.difference >= least][:1].to_dict('records')]
+
+def _name(number, names): return str(number) if names is None else names[number]
+
+def _names(numbers, names):
+    *first, last = [_name(number, names) for number in numbers]
+    if len(first) > 5: first, last = first[:5], f'{len(first)-4} more classes'
+    return f"{', '.join(first)} and {last}"
+
+def _facts(row, own): # own: 'its' or 'their'
     measure, _, region = row['property'].partition(', ')
     small, large = (MEASURES | FILE_MEASURES).get(measure, (f'low in {measure}', f'high in {measure}'))
     word = small if row['side'] == 'below' else large
     where = {'': '', 'image': '', 'center': ' in the center'}.get(region, f' at the {region}')
-    name = row['class'] if names is None else names[row['class']]
-    text = f"{name} is {word}{where}: {row['within']:.0%} of its images are, {row['elsewhere']:.0%} of the others"
-    return text+(f", {row['rare']:.0%} of its rarest tenth." if 'rare' in row else '.')
+    text = f"{word}{where}: {row['within']:.0%} of {own} images are, {row['elsewhere']:.0%} of the others"
+    return text+(f", {row['rare']:.0%} of {own} rarest tenth." if 'rare' in row else '.')

@@ -107,7 +107,7 @@ def shortcut_sentences(
                f"it from the others by {verdict['by_property']:.2f}, where 0 is not at all and 1 always.")
     if verdict['answer'] == 'none seen':
         return (f'No shortcut is seen. {numbers} '
-                'A shortcut of a single class, or one in the shapes, is not excluded.')
+                'A shortcut of a single class, one that classes share, or one in the shapes is not excluded.')
     start = 'There may be a shortcut.'
     if verdict['answer'] == 'shortcut': start = 'There is a shortcut, unless the classes are by nature so simple.'
     count = verdict['conflicting']*verdict['images']

@@ -14,6 +14,8 @@ from dd_debias.properties import (
     file_properties,
     image_properties,
     property_sentences,
+    shared_properties,
+    shared_sentences,
 )
 from dd_debias.shortcut import find_shortcut, glance
 
@@ -53,6 +55,35 @@ def test_difference_is_the_statistic_of_kolmogorov_and_smirnov():
         rare = np.flatnonzero(mine)[np.argsort(-weights.numpy()[mine])][:round(mine.sum()/10)]
         assert (row['within'], row['elsewhere'], row['rare']) == pytest.approx(
             (beyond[mine].mean(), beyond[~mine].mean(), beyond[rare].mean()))
+
+def test_some_classes_are_separated_from_the_others():
+    "As few as share a value, at least two, by the threshold that is best of a hundred"
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy(rng.integers(7, size=700))
+    grey = np.isin(labels, [1, 4, 6]) ^ (rng.random(700) < .1)
+    values = pd.DataFrame(dict(noise=rng.normal(size=700), grey=-5*grey+rng.normal(size=700), alike=1.))
+    weights = torch.from_numpy(rng.random(700))
+    table = shared_properties(values, labels, weights)
+    assert table.property.tolist() == ['grey', 'noise', 'alike'] and table.difference[2] == 0
+    for row in table.to_dict('records'):
+        mine = np.isin(labels, row['classes'])
+        assert 2 <= len(row['classes']) <= 3
+        beyond = values[row['property']] <= row['threshold']
+        if row['side'] == 'above': beyond = ~beyond
+        rare = np.concatenate([members[np.argsort(-weights.numpy()[members])][:round(len(members)/10)]
+                               for members in (np.flatnonzero(labels == c) for c in row['classes'])])
+        assert (row['within'], row['elsewhere'], row['rare']) == pytest.approx(
+            (beyond[mine].mean(), beyond[~mine].mean(), beyond[rare].mean()))
+    best = table.loc[0]
+    statistic = ks_2samp(values.grey[np.isin(labels, [1, 4, 6])], values.grey[~np.isin(labels, [1, 4, 6])]).statistic
+    assert best.classes == [1, 4, 6] and best.difference == pytest.approx(statistic, abs=.02)
+    said, = shared_sentences(table, 'abcdefg')
+    assert said.startswith('b, e and g are low in grey: 89%') and not shared_sentences(table, least=.95)
+    long = shared_sentences(pd.DataFrame([best.to_dict() | dict(classes=list(range(9)))]))[0]
+    assert long.startswith('0, 1, 2, 3, 4 and 4 more classes are low')
+    assert shared_properties(values, labels.clamp_max(2)).empty # three classes
+    some = values.assign(grey=values.grey.where(labels.numpy() > 2)) # known of four classes
+    assert set(shared_properties(some, labels).set_index('property').classes['grey']) == {4, 6}
 
 def test_properties_that_are_missing_or_all_alike():
     "A file that cannot be read has none; it is left out of the comparison"
