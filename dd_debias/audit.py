@@ -295,10 +295,13 @@ def measured_sentences(
     shared:pd.DataFrame, # from `shared_table`
     names:Sequence[str], # of the classes
 )->list[str]:
-    "What classes have in common, unless most classes stand out by themselves as much; then each class"
-    alone = measured.drop_duplicates('class').difference.median()
-    together = shared_sentences(shared[shared.difference > alone+.1], names)
+    "What some classes have in common, unless most stand out by themselves as much; then what single ones have"
+    together = shared_sentences(_in_common(measured, shared), names)
     return [*(f'{sentence} {_TRY_CLUSTERS}' for sentence in together), *property_sentences(measured, names)]
+
+def _in_common(measured, shared): # the rows of `shared` with clearly larger differences than single classes have
+    alone = measured.drop_duplicates('class').difference.median()
+    return shared[shared.difference > alone+.1]
 
 _TRY_CLUSTERS = ('If that is a shortcut, it has fewer values than there are classes; try weigh_clusters with '
                  'num_clusters=2 (--weigh clusters --num-clusters 2).')
@@ -324,7 +327,7 @@ def audit_page(
         'audit', title=html.escape(title),
         data=html.escape(repr(data)),
         notes=html.escape(notes),
-        verdict=_verdict_html(verdict, measured),
+        verdict=_verdict_html(verdict, measured, shared),
         summary=html.escape(summarize(table)),
         properties=_properties_html(measured_sentences(measured, shared, class_names(data))),
         table=_table_html(table),
@@ -335,21 +338,23 @@ def audit_page(
     with atomic_write(path) as f: f.write_text(page, encoding='utf-8')
     return Path(path)
 
-def _verdict_html(verdict, measured):
+def _verdict_html(verdict, measured, shared):
     if verdict is None: return ''
     kind = verdict['answer'].split()[0]
-    return f'<p class="verdict {kind}">{html.escape(_judgement(verdict, measured))}</p>'
+    return f'<p class="verdict {kind}">{html.escape(_judgement(verdict, measured, shared))}</p>'
 
-def _judgement(verdict, measured): # sentences; also whether the weights follow a shortcut that was measured
+def _judgement(verdict, measured, shared): # sentences; also whether the weights follow a shortcut that was measured
     best = measured.drop_duplicates('class')
     missed = verdict['by_property'] >= .65 and best.rare.median() > .8*best.within.median()
     text = shortcut_sentences(verdict)
+    if verdict['answer'] == 'none seen' and shared_sentences(_in_common(measured, shared)): text += _IN_COMMON
     return f'{text} {_NOT_FOLLOWED} {_advice(verdict)}' if missed else text
 
 def _advice(verdict): # on weights that may follow
     if verdict['accuracy'] >= SURE: return _TRY_BIAS_ONLY
     return _TRY_PROPENSITY if verdict['smallest'] >= 500 else _TOO_FEW
 
+_IN_COMMON = ' But some classes have something in common, see below: a shortcut, or what these classes are.'
 _NOT_FOLLOWED = ('But the weights do not follow what was measured below: the rarest images of a class have it too. '
                  'Distilled with these weights, the small set will keep it.')
 _TRY_BIAS_ONLY = ('If they are not by weigh_bias_only with a FrameEncoder, try that '
@@ -400,7 +405,7 @@ def audit(
             notes = f'Weights: {_describe_call(made_by)}, seed {seed}.' if made_by else 'Weights: as given.'
             audit_page(data, weights, page, title=title, notes=notes, verdict=verdict, measured=measured, shared=shared)
     said = [summarize(table), *measured_sentences(measured, shared, class_names(data))]
-    if verdict: said.insert(0, _judgement(verdict, measured))
+    if verdict: said.insert(0, _judgement(verdict, measured, shared))
     if out: _write_tables(data, weights, made_by, measured, Path(out))
     return table, said
 

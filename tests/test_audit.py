@@ -1,4 +1,5 @@
 "The audit: its table against hand computations, its self-contained page, and its command"
+import html
 import json
 import re
 from dataclasses import replace
@@ -9,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from common import needs
+from sklearn.metrics import roc_auc_score
 from torchvision.transforms.functional import to_pil_image
 
 from dd_debias._discover import functions
@@ -18,7 +21,8 @@ from dd_debias.bias_only import weigh_bias_only
 from dd_debias.cli import main
 from dd_debias.dataset import BiasedDataset
 from dd_debias.encoder import FrameEncoder
-from dd_debias.groups import weigh_groups
+from dd_debias.fairdd_sets import cifar10_s
+from dd_debias.groups import weigh_clusters, weigh_groups
 from dd_debias.kde import weigh_kde
 from dd_debias.plots import figure_to_png
 from dd_debias.shortcut import find_shortcut
@@ -218,6 +222,17 @@ def test_a_planted_border_is_found_and_named(tmp_path, monkeypatch, capsys):
     assert '--weigh bias_only --encoder FrameEncoder' in said[0]
     as_it_says = weigh_bias_only(*planted.xy, encoder=FrameEncoder, encoder_steps=100)
     assert conflict_share(as_it_says, ~planted.aligned) > 2*conflict_share(weigh_kde(*planted.xy), ~planted.aligned)
+
+@needs('cifar10')
+def test_a_shortcut_of_two_values_is_named(tmp_path):
+    "Grey and colour for ten classes: at a glance no class is told, but what half of them share is, on the page, too"
+    train = cifar10_s()[:10000]
+    page = tmp_path/'a.html'
+    _, said = audit(BiasedDataset(*train.xy, None, train.classes), weights=torch.ones(len(train)), out=page)
+    assert said[0].startswith('No shortcut is seen') and 'something in common, see below' in said[0]
+    assert said[2].startswith('airplane, automobile, bird, cat and deer are greyer') and '--num-clusters 2' in said[2]
+    assert all(html.escape(said[i]) in page.read_text() for i in (0, 2))
+    assert roc_auc_score(~train.aligned, weigh_clusters(*train.xy, num_clusters=2)) > .85
 
 def test_a_class_of_one_image(tmp_path):
     data = color_digits()[:300]
