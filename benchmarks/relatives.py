@@ -5,9 +5,9 @@ results/c_fmnist.jsonl and results/cifar10_s.jsonl.
     DD_DEBIAS_DATA=.data python benchmarks/relatives.py 1 --ipc 50   # another seed, fifty images
 
 DM under the recipe `quick` with no weights, the paper's, both of ours, which need no labels either, and those of true
-groups, which are what FairDD and COBRA match; the last three with the stronger DM, too. CIFAR10-S also with weights of
-two shared clusters, since its shortcut has two values. Nothing is chosen here. Started again, it continues with what is
-not recorded."""
+groups, which are what FairDD and COBRA match; the last three with the stronger DM, too. CIFAR10-S, whose
+shortcut has two values, also with those of two shared clusters and of what is measured. Nothing is chosen here. Started
+again, it continues with what is not recorded."""
 import argparse
 from functools import partial
 from itertools import product
@@ -18,7 +18,7 @@ from dd_debias.bias_only import weigh_bias_only
 from dd_debias.dm import distill_dm, kernel_distance
 from dd_debias.evaluate import evaluate
 from dd_debias.fairdd_sets import c_fmnist, c_mnist, cifar10_s
-from dd_debias.groups import weigh_clusters, weigh_groups
+from dd_debias.groups import weigh_clusters, weigh_groups, weigh_property
 from dd_debias.kde import weigh_kde, weigh_propensity
 from dd_debias.recipes import apply_recipe
 from dd_debias.run import run, sweep
@@ -29,7 +29,8 @@ DM2X2 = partial(distill_dm, factor=2, distance=kernel_distance)
 METHODS = [*((distill_dm, weigh) for weigh in (None, weigh_kde, weigh_propensity, weigh_bias_only, weigh_groups)),
            *((DM2X2, weigh) for weigh in (weigh_propensity, weigh_bias_only, weigh_groups))]
 TWO_CLUSTERS = partial(weigh_clusters, num_clusters=2) # grey or in colour
-CELLS = [*product(SETS, METHODS), *((cifar10_s, (distill, TWO_CLUSTERS)) for distill in (distill_dm, DM2X2))]
+TWO_VALUES = [*product((distill_dm, DM2X2), (TWO_CLUSTERS, weigh_property))]
+CELLS = [*product(SETS, METHODS), *product([cifar10_s], TWO_VALUES)]
 
 def evaluator_of(distill):
     "Two networks; of a canvas as many steps as of one image"

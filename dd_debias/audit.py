@@ -296,15 +296,17 @@ def measured_sentences(
     names:Sequence[str], # of the classes
 )->list[str]:
     "What some classes have in common, unless most stand out by themselves as much; then what single ones have"
-    together = shared_sentences(_in_common(measured, shared), names)
-    return [*(f'{sentence} {_TRY_CLUSTERS}' for sentence in together), *property_sentences(measured, names)]
+    in_common = _in_common(measured, shared)
+    together = [sentence+_by_property(in_common.iloc[0].property) for sentence in shared_sentences(in_common, names)]
+    return [*together, *property_sentences(measured, names)]
 
 def _in_common(measured, shared): # the rows of `shared` with clearly larger differences than single classes have
     alone = measured.drop_duplicates('class').difference.median()
     return shared[shared.difference > alone+.1]
 
-_TRY_CLUSTERS = ('If that is a shortcut, it has fewer values than there are classes; try weigh_clusters with '
-                 'num_clusters=2 (--weigh clusters --num-clusters 2).')
+def _by_property(name): # advice, where it is one of the images and not of their files
+    if ', ' not in name: return ''
+    return f" If that is a shortcut, weigh_property follows it (--weigh property --by '{name}')."
 
 # %% ../nbs/26_audit.ipynb #2a21e6a6
 def audit_page(

@@ -22,7 +22,7 @@ from dd_debias.cli import main
 from dd_debias.dataset import BiasedDataset
 from dd_debias.encoder import FrameEncoder
 from dd_debias.fairdd_sets import cifar10_s
-from dd_debias.groups import weigh_clusters, weigh_groups
+from dd_debias.groups import weigh_clusters, weigh_groups, weigh_property
 from dd_debias.kde import weigh_kde
 from dd_debias.plots import figure_to_png
 from dd_debias.shortcut import find_shortcut
@@ -230,9 +230,10 @@ def test_a_shortcut_of_two_values_is_named(tmp_path):
     page = tmp_path/'a.html'
     _, said = audit(BiasedDataset(*train.xy, None, train.classes), weights=torch.ones(len(train)), out=page)
     assert said[0].startswith('No shortcut is seen') and 'something in common, see below' in said[0]
-    assert said[2].startswith('airplane, automobile, bird, cat and deer are greyer') and '--num-clusters 2' in said[2]
+    assert said[2].startswith('airplane, automobile, bird, cat and deer are greyer') and "--by 'saturation, " in said[2]
     assert all(html.escape(said[i]) in page.read_text() for i in (0, 2))
     assert roc_auc_score(~train.aligned, weigh_clusters(*train.xy, num_clusters=2)) > .75
+    assert roc_auc_score(~train.aligned, weigh_property(*train.xy)) > .97
 
 def test_a_class_of_one_image(tmp_path):
     data = color_digits()[:300]

@@ -16,7 +16,7 @@ from sklearn.neighbors import KernelDensity
 from dd_debias import kde
 from dd_debias.bias import cmnist, color_digits
 from dd_debias.encoder import SmallEncoder, embed, train_encoder
-from dd_debias.groups import cluster_weights, find_clusters, find_shared_clusters, group_weights
+from dd_debias.groups import cluster_weights, find_clusters, find_shared_clusters, group_weights, weigh_property
 from dd_debias.kde import kde_density, kde_weights, weigh_kde, weigh_propensity
 from dd_debias.weights import cap_weights, normalize_weights
 
@@ -153,6 +153,20 @@ def test_shared_clusters_are_of_all_classes():
     assert cluster_weights(z, y, num_clusters=2).tolist() == pytest.approx([10/18]*9+[5]+[1]*10)
     with pytest.raises(ValueError, match='^num_clusters must be at most the number of samples, 20, got 21'):
         find_shared_clusters(z, y, 21)
+
+def test_groups_by_a_property():
+    "Above and below a threshold, which is found unless it is given"
+    dark, bright = (torch.full((1, 3, 8, 8), v, dtype=torch.uint8) for v in (50, 200))
+    images = torch.cat([dark]*9+[bright]+[dark]*10+[bright]*20)
+    labels = torch.arange(4).repeat_interleave(10)
+    expected = torch.tensor([10/18]*9+[5]+[1]*30).double()
+    for how in ({}, dict(by='brightness, image'), dict(by='brightness, top', above=.5)):
+        assert torch.allclose(weigh_property(images, labels, **how), expected)
+    assert torch.allclose(weigh_property(images, labels, by='brightness, image', above=.9), torch.ones(40).double())
+    with pytest.raises(ValueError, match="^by must be a measure and a region, .* got 'sepia'"):
+        weigh_property(images, labels, by='sepia')
+    with pytest.raises(ValueError, match='^by: fewer than four classes'): weigh_property(images, labels.clamp_max(2))
+    with pytest.raises(ValueError, match='^above must be a finite number'): weigh_property(images, labels, above=np.nan)
 
 @pytest.mark.parametrize('groups,says', [
     (torch.tensor([0., .5]), 'groups must be whole numbers from 0, got torch.float32'),
