@@ -342,8 +342,9 @@ def audit_page(
 
 def _verdict_html(verdict, measured, shared):
     if verdict is None: return ''
-    kind = verdict['answer'].split()[0]
-    return f'<p class="verdict {kind}">{html.escape(_judgement(verdict, measured, shared))}</p>'
+    text = _judgement(verdict, measured, shared)
+    kind = 'perhaps' if _IN_COMMON in text else verdict['answer'].split()[0]
+    return f'<p class="verdict {kind}">{html.escape(text)}</p>'
 
 def _judgement(verdict, measured, shared): # sentences; also whether the weights follow a shortcut that was measured
     best = measured.drop_duplicates('class')

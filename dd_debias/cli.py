@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -329,7 +330,7 @@ def _audit(
     chosen = {name: seed for name in accepted_kwargs(parts['data'], 'seed')}
     if _parts_of(parts['data'].keywords.get('source')): chosen['split'] = 'train'
     data = parts['data'](**chosen).to(device)
-    given = ''.join(f" --{option.replace('__', '.')} {value}" for option, value in options.items())
+    given = ''.join(f" --{option.replace('__', '.')} {shlex.quote(str(value))}" for option, value in options.items())
     title = f'dd-debias audit {set} --weigh {weigh}{given}'
     table, said = audit(data, partial(parts['weigh'], **hooks), seed=seed, out=out, title=title)
     print(table.round(2).to_string(na_rep=''))
