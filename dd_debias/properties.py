@@ -173,7 +173,7 @@ def _separate_classes(values, labels, rarest): # (N,), (N,), (N,) bool or None -
     below = np.stack([np.searchsorted(of_class[i], thresholds, 'right') for i in order]).cumsum(0) # (C,T) first classes
     sizes = np.cumsum([len(of_class[i]) for i in order])[:, None] # (C,1)
     first = (below/sizes)[1:-2] # shares below, of the first two classes, three, ..., all but two
-    last = ((below[-1]-below)[1:-2]/(sizes[-1]-sizes)[1:-2]) # of the others
+    last = (below[-1]-below)[1:-2]/(sizes[-1]-sizes)[1:-2] # of the others
     cut, t = np.unravel_index((first-last).argmax(), first.shape)
     small, large = present[order[:cut+2]], present[order[cut+2:]]
     if len(small) <= len(large): chosen, side, within, elsewhere = small, 'below', first[cut, t], last[cut, t]
