@@ -4,12 +4,14 @@ lines to results/clusters.jsonl.
     DD_DEBIAS_DATA=.data python benchmarks/clusters.py 0 1     # seeds; half an hour each on one core
 
 Distilled and judged as `held_out.py` does it. CIFAR10-S has a shortcut of two values for ten classes, which a
-measurement tells, too; Colored MNIST, BG-FMNIST and Corrupted CIFAR-10, 5% conflicting, have one of ten. What has been
-recorded is not measured again."""
+measurement tells, too; Colored MNIST, BG-FMNIST and Corrupted CIFAR-10, 5% conflicting, have one of ten. Of parts of
+CIFAR10-S also how well the weights tell conflicting images. What has been recorded is not measured again."""
 import sys
 from functools import partial
 
 from held_out import measure, split_cifar10_s, split_tenth, split_valid
+from recorded import add, is_recorded
+from sklearn.metrics import roc_auc_score
 
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
@@ -23,6 +25,15 @@ SETS = { # with how many shared clusters
     'BG-FMNIST': (partial(split_tenth, bg_fmnist, .05), (10,)),
     'Colored MNIST': (partial(split_valid, cmnist), (10,))}
 
+def measure_part(train, images, seed):
+    cell = dict(set='CIFAR10-S', what='part', images=images, seed=seed)
+    if is_recorded('clusters.jsonl', cell): return
+    part = train[:images] # they are in random order
+    def auc(weights): return round(roc_auc_score(~part.aligned, weights), 3)
+    add('clusters.jsonl', cell | {
+        '2 shared clusters': auc(weigh_clusters(*part.xy, num_clusters=2, seed=seed)),
+        'a measurement': auc(weigh_property(*part.xy))})
+
 if __name__ == '__main__':
     for seed in map(int, sys.argv[1:]):
         for name, (split, numbers) in SETS.items():
@@ -35,3 +46,5 @@ if __name__ == '__main__':
             forms |= {'true groups': lambda train: group_weights(train.labels, train.bias), 'none': lambda train: None}
             for form, weigh in forms.items():
                 measure('clusters.jsonl', dict(set=name, weights=form, seed=seed), weigh, train, judges)
+            if name == 'CIFAR10-S':
+                for images in (5000, 10000, 20000): measure_part(train, images, seed)

@@ -323,8 +323,9 @@ def audit_page(
     "Write verdict, properties, table, histogram and images as one HTML file that loads nothing else"
     w = _checked_weights(data, weights)
     table = audit_table(data, w)
-    if measured is None: measured = property_table(data, w)
-    if shared is None: shared = shared_table(data, w)
+    if measured is None or shared is None:
+        properties = _with_files(data, None)
+        measured, shared = property_table(data, w, properties), shared_table(data, w, properties)
     page = render(
         'audit', title=html.escape(title),
         data=html.escape(repr(data)),

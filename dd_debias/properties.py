@@ -104,14 +104,21 @@ def class_properties(
 )->pd.DataFrame: # a row for each class and property
     """What separates a class from all others: a threshold, whether the class is above or below it, and the shares of
     the class, of the others and of its rarest tenth that are; by class, the largest difference first"""
+    table = _compare(properties, labels, weights, _separate, 'class')
+    return table.sort_values(['class', 'difference'], ascending=[True, False], ignore_index=True)
+
+def _compare(properties, labels, weights, separate, of): # rows of `separate`, each of a 'class' or of 'classes'
     classes = labels.cpu().numpy()
     rarest = None if weights is None else _rarest_tenth(weights.cpu().numpy(), classes)
     rows = [dict(row, property=name) for name in properties
-            for row in _separate(properties[name].to_numpy(), classes, rarest)]
-    columns = ['class', 'property', 'side', 'threshold', 'within', 'elsewhere', 'rare', 'difference']
+            for row in separate(properties[name].to_numpy(), classes, rarest)]
+    columns = [of, 'property', 'side', 'threshold', 'within', 'elsewhere', 'rare', 'difference']
     if weights is None: columns.remove('rare')
-    table = pd.DataFrame(rows, columns=columns)
-    return table.sort_values(['class', 'difference'], ascending=[True, False], ignore_index=True)
+    return pd.DataFrame(rows, columns=columns)
+
+def _share_beyond(values, threshold, side): # NaN where there are none
+    if not len(values): return float('nan')
+    return (values <= threshold if side == 'below' else values > threshold).mean()
 
 def _rarest_tenth(weights, labels): # (N,), (N,) -> (N,) bool, the heaviest tenth of each class, at least one
     rarest = np.zeros(len(labels), dtype=bool)
@@ -140,10 +147,7 @@ def _separate(values, labels, rarest): # (N,), (N,), (N,) bool or None -> for ea
         threshold = (ascending[i]+ascending[min(i+1, len(ascending)-1)])/2
         row = {'class': c, 'side': side, 'threshold': threshold, 'within': shares[0], 'elsewhere': shares[1],
                'difference': shares[0]-shares[1]}
-        if rarest is not None:
-            rare = values[rarest & (labels == c) & known]
-            beyond = rare <= threshold if side == 'below' else rare > threshold
-            row['rare'] = beyond.mean() if len(rare) else float('nan')
+        if rarest is not None: row['rare'] = _share_beyond(values[rarest & (labels == c) & known], threshold, side)
         rows.append(row)
     return rows
 
@@ -155,13 +159,8 @@ def shared_properties(
 )->pd.DataFrame: # a row for each property; none where there are fewer than four classes
     """What separates some classes from all others: which (the fewer), a threshold, whether they are above or below it,
     and the shares of these classes, of the others and of their rarest tenth that are; the largest difference first"""
-    classes = labels.cpu().numpy()
-    rarest = None if weights is None else _rarest_tenth(weights.cpu().numpy(), classes)
-    rows = [dict(row, property=name) for name in properties
-            for row in _separate_classes(properties[name].to_numpy(), classes, rarest)]
-    columns = ['classes', 'property', 'side', 'threshold', 'within', 'elsewhere', 'rare', 'difference']
-    if weights is None: columns.remove('rare')
-    return pd.DataFrame(rows, columns=columns).sort_values('difference', ascending=False, ignore_index=True)
+    table = _compare(properties, labels, weights, _separate_classes, 'classes')
+    return table.sort_values('difference', ascending=False, ignore_index=True)
 
 def _separate_classes(values, labels, rarest): # (N,), (N,), (N,) bool or None -> one dict, or none
     known = ~np.isnan(values)
@@ -181,8 +180,7 @@ def _separate_classes(values, labels, rarest): # (N,), (N,), (N,) bool or None -
     row = {'classes': sorted(chosen.tolist()), 'side': side, 'threshold': thresholds[t], 'within': within,
            'elsewhere': elsewhere, 'difference': within-elsewhere}
     if rarest is not None:
-        rare = values[rarest & np.isin(labels, chosen) & known]
-        row['rare'] = (rare <= thresholds[t] if side == 'below' else rare > thresholds[t]).mean()
+        row['rare'] = _share_beyond(values[rarest & np.isin(labels, chosen) & known], thresholds[t], side)
     return [row]
 
 

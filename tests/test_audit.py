@@ -232,7 +232,7 @@ def test_a_shortcut_of_two_values_is_named(tmp_path):
     assert said[0].startswith('No shortcut is seen') and 'something in common, see below' in said[0]
     assert said[2].startswith('airplane, automobile, bird, cat and deer are greyer') and "--by 'saturation, " in said[2]
     assert all(html.escape(said[i]) in page.read_text() for i in (0, 2)) and 'verdict perhaps' in page.read_text()
-    assert roc_auc_score(~train.aligned, weigh_clusters(*train.xy, num_clusters=2)) > .75
+    assert roc_auc_score(~train.aligned, weigh_clusters(*train.xy, num_clusters=2)) > .8
     assert roc_auc_score(~train.aligned, weigh_property(*train.xy)) > .97
 
 def test_a_class_of_one_image(tmp_path):
