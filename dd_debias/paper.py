@@ -58,6 +58,7 @@ SETS:dict[str, Callable] = {'CMNIST': cmnist, 'BG FMNIST': bg_fmnist, 'Corrupted
 
 _narrow_dfa = partial(train_dfa, net=partial(ConvNet, width=32), epochs=3)
 _dm2x2 = partial(distill_dm, factor=2, distance=kernel_distance)
+_dsa2x2 = partial(distill_dsa, factor=2)
 METHODS = {
     'Full': Method(None),
     'Random': Method(distill_random),
@@ -76,9 +77,11 @@ METHODS = {
     'MTT+propensity': Method(distill_mtt, weigh_propensity),
     'DM+groups': Method(distill_dm, weigh_groups),
     'DSA+groups': Method(distill_dsa, weigh_groups),
+    'DM2x2': Method(_dm2x2),
     'DM2x2+propensity': Method(_dm2x2, weigh_propensity),
     'DM2x2+groups': Method(_dm2x2, weigh_groups),
-    'DSA2x2+propensity': Method(partial(distill_dsa, factor=2), weigh_propensity)}
+    'DSA2x2': Method(_dsa2x2),
+    'DSA2x2+propensity': Method(_dsa2x2, weigh_propensity)}
 
 # %% ../nbs/54_paper.ipynb #92f7b263
 def cells(
@@ -95,8 +98,8 @@ def cells(
     add('table3', SETS, ['Random', 'MTT', 'DM+KDE'])
     add('table4', ['CMNIST', 'BG FMNIST'], ['DM', 'DFA', 'SelectMix*', 'DM+KDE'], [.05], [10, 50])
     add('table5', ['CMNIST'], ['DM', 'DM+DFA', 'MTT', 'MTT+SelecMix', 'DM+KDE'], [.05])
-    add('beyond', SETS, ['DM+propensity', 'DM+groups', 'DM2x2+propensity', 'DM2x2+groups', 'DSA+propensity',
-                         'DSA+groups', 'DSA2x2+propensity', 'MTT+KDE', 'MTT+propensity'])
+    add('beyond', SETS, ['DM+propensity', 'DM+groups', 'DM2x2', 'DM2x2+propensity', 'DM2x2+groups', 'DSA+propensity',
+                         'DSA+groups', 'DSA2x2', 'DSA2x2+propensity', 'MTT+KDE', 'MTT+propensity'])
     add('figure2', SETS, ['Full'], [.05, .9], [0])
     add('figure2', SETS, ['DM', 'DSA', 'MTT'], [.05, .9], [10])
     add('figure4', ['CMNIST'], ['DM+KDE'], [.05], [10], variances=[.003, .01, .03, .1, .3, 1., 3.])
