@@ -1,13 +1,13 @@
 """Weights without group labels beside FairDD and COBRA, on their own sets. Adds lines to results/c_mnist.jsonl,
 results/c_fmnist.jsonl and results/cifar10_s.jsonl.
 
-    DD_DEBIAS_DATA=.data python benchmarks/relatives.py              # ten images per class: four hours on one core
+    DD_DEBIAS_DATA=.data python benchmarks/relatives.py              # ten images per class: five hours on one core
     DD_DEBIAS_DATA=.data python benchmarks/relatives.py 1 --ipc 50   # another seed, fifty images
 
-DM under the recipe `quick` with no weights, the paper's, both of ours, which need no labels either, and those of true
-groups, which are what FairDD and COBRA match; the last three with the stronger DM, too. CIFAR10-S, whose
-shortcut has two values, also with those of two shared clusters and of what is measured. Nothing is chosen here. Started
-again, it continues with what is not recorded."""
+DM and the stronger DM under the recipe `quick` with no weights, both of ours, which need no labels, and those of true
+groups, which are what FairDD and COBRA match; DM with the paper's, too. CIFAR10-S, whose shortcut has two values, also
+with those of two shared clusters and of what is measured. Nothing is chosen here. Started again, it continues with what
+is not recorded."""
 import argparse
 from functools import partial
 from itertools import product
@@ -26,8 +26,8 @@ from dd_debias.train import train_classifier
 
 SETS = [c_mnist, partial(c_mnist, ground='background'), cifar10_s, c_fmnist, partial(c_fmnist, ground='background')]
 DM2X2 = partial(distill_dm, factor=2, distance=kernel_distance)
-METHODS = [*((distill_dm, weigh) for weigh in (None, weigh_kde, weigh_propensity, weigh_bias_only, weigh_groups)),
-           *((DM2X2, weigh) for weigh in (weigh_propensity, weigh_bias_only, weigh_groups))]
+METHODS = [(distill_dm, weigh_kde),
+           *product((distill_dm, DM2X2), (None, weigh_propensity, weigh_bias_only, weigh_groups))]
 TWO_CLUSTERS = partial(weigh_clusters, num_clusters=2) # grey or in colour
 TWO_VALUES = [*product((distill_dm, DM2X2), (TWO_CLUSTERS, weigh_property))]
 CELLS = [*product(SETS, METHODS), *product([cifar10_s], TWO_VALUES)]
