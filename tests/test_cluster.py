@@ -142,9 +142,14 @@ with RayExecutor(sys.argv[1]) as executor: sweep(eight_runs(sys.argv[2], steps=i
 '''
 
 def wait_until(happens, driver):
-    while not happens():
+    while not (found := happens()):
         assert driver.poll() is None, driver.communicate()
         time.sleep(.02)
+    return found
+
+def busy_workers(raylet): # process numbers of those of its children that are at a run
+    children = {pid for tasks in Path(f'/proc/{raylet}/task').glob('*/children') for pid in tasks.read_text().split()}
+    return [int(pid) for pid in children if b'ray::_call' in Path(f'/proc/{pid}/cmdline').read_bytes()]
 
 def test_eight_records_after_all_the_killing(cluster, tmp_path):
     "A process, then the sweep itself, then a node: what was recorded is not made again, and all is as if undisturbed"
@@ -157,8 +162,7 @@ def test_eight_records_after_all_the_killing(cluster, tmp_path):
     driver = start()
     wait_until(lambda: list(out.glob('*/checkpoint.safetensors')), driver)
     raylet = cluster.head_node.all_processes['raylet'][0].process.pid
-    workers = {pid for tasks in Path(f'/proc/{raylet}/task').glob('*/children') for pid in tasks.read_text().split()}
-    busy = [int(pid) for pid in workers if b'ray::_call' in Path(f'/proc/{pid}/cmdline').read_bytes()]
+    busy = wait_until(lambda: busy_workers(raylet), driver) # the checkpoint may be of the other node
     os.kill(busy[0], signal.SIGKILL)
     wait_until(lambda: records() >= 2, driver)
     driver.kill()

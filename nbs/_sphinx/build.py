@@ -19,6 +19,7 @@ from pathlib import Path
 
 import nbformat
 import yaml
+from docutils.nodes import make_id
 from nbdev.config import get_config, nbpath2html
 from nbdev.doclinks import _build_modidx
 from nbdev.serve import proc_nbs
@@ -152,7 +153,7 @@ def names_page(modules):
     rows = []
     for path in modules:
         for name, rest, doc in public_names(path):
-            anchor = f'#{slug(name)}' if rest.startswith('(') else '' # a constant has no heading
+            anchor = f'#{make_id(name)}' if rest.startswith('(') else '' # a constant has no heading
             code = f'<a href="{path.stem}.html{anchor}">{name}</a>{html.escape(rest)}'
             text = re.sub('`(.+?)`', r'<code>\1</code>', html.escape(doc))
             rows.append((name.lower(), f'<div><dt><span>{path.stem}</span>{code}</dt><dd>{text}</dd></div>'))
