@@ -50,8 +50,11 @@ def test_front_page():
         missing = (of_groups-unlabelled).sort_index() # without labels of the bias
         assert (missing < 3.5).all() and (missing.drop('Corrupted CIFAR-10') < 1).all()
     assert (of['DM+propensity'].ours > printed).all()
+    gain = (strongest-of['DM2x2'].ours).sort_index() # by the weights
+    assert gain.drop('Corrupted CIFAR-10').min() > 11 and gain['Corrupted CIFAR-10'].round().tolist() == [-2, 3]
+    assert abs(of['DM2x2+groups'].ours-of['DM2x2'].ours)['Corrupted CIFAR-10', .01] < .5
     text = (ROOT/'README.md').read_text()
-    shown = ('DM', 'DM+KDE', 'DM+propensity', 'DM+groups', 'DM2x2+propensity', 'DM2x2+groups')
+    shown = ('DM', 'DM+KDE', 'DM+propensity', 'DM+groups', 'DM2x2', 'DM2x2+propensity', 'DM2x2+groups')
     for accuracy in (printed, *(of[method].ours for method in shown)):
         assert all(f' {number:.1f}' in text for number in accuracy)
 
