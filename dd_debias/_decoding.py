@@ -74,8 +74,8 @@ def deep_to_rgb(
     Raises ValueError for NaN or infinite values"""
     pixels = np.asarray(im).astype(np.float32) # (H,W)
     full_range = 1 if im.mode == 'F' else 65535
-    low = pixels.min()
-    high = pixels.max()
+    low = float(pixels.min())
+    high = float(pixels.max())
     if not np.isfinite(high-low): raise ValueError('it holds NaN or infinite values')
     if im.mode != 'F': check_depth(int(high))
     if low >= 0 and high <= full_range:
@@ -150,8 +150,8 @@ def to_bytes(
     kind = pixels.dtype.kind
     if kind not in 'biuf': raise ValueError(f'pixels must be integers in 0..255 or floats in [0,1], got {pixels.dtype}')
     if pixels.dtype == np.uint8 or not pixels.size: return pixels.astype(np.uint8, copy=False)
-    low = pixels.min()
-    high = pixels.max()
+    low = float(pixels.min())
+    high = float(pixels.max())
     if pixels.dtype == np.uint16:
         check_depth(int(high))
         return (pixels/np.float32(257)).round().astype(np.uint8)
