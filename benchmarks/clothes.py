@@ -26,9 +26,9 @@ FILE = 'clothes.jsonl'
 SETS = {
     'C-FMNIST (FG)': partial(split_tenth, partial(c_fmnist, ground='foreground'), .1),
     'C-FMNIST (BG)': partial(split_tenth, partial(c_fmnist, ground='background'), .1),
-    'cmnist': partial(split_valid, cmnist),
+    'cmnist': partial(split_valid, cmnist, .05),
     'bg_fmnist': partial(split_tenth, bg_fmnist, .05),
-    'corrupted_cifar10': partial(split_valid, corrupted_cifar10)}
+    'corrupted_cifar10': partial(split_valid, corrupted_cifar10, .05)}
 
 WEIGHTS = {
     'propensity': weigh_propensity, 'propensity, no frame': partial(weigh_propensity, encoder=GlanceEncoder),

@@ -21,9 +21,9 @@ from dd_debias.kde import weigh_propensity
 
 SETS = { # with how many shared clusters
     'CIFAR10-S': (split_cifar10_s, (2, 3, 10)),
-    'Corrupted CIFAR-10': (partial(split_valid, corrupted_cifar10), (10,)),
+    'Corrupted CIFAR-10': (partial(split_valid, corrupted_cifar10, .05), (10,)),
     'BG-FMNIST': (partial(split_tenth, bg_fmnist, .05), (10,)),
-    'Colored MNIST': (partial(split_valid, cmnist), (10,))}
+    'Colored MNIST': (partial(split_valid, cmnist, .05), (10,))}
 
 def measure_part(train, images, seed):
     cell = dict(set='CIFAR10-S', what='part', images=images, seed=seed)

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from dd_debias.bias import biased
 from dd_debias.dataset import BiasedDataset
-from dd_debias.dm import distill_dm
+from dd_debias.dm import distill_dm, kernel_distance
 from dd_debias.evaluate import evaluate
 from dd_debias.fairdd_sets import cifar10_s, paint_grey
 from dd_debias.nets import ConvNet
@@ -20,12 +20,13 @@ from dd_debias.train import train_classifier
 from dd_debias.weights import conflict_share, effective_size
 
 NET = partial(ConvNet, width=64)
-JUDGE = partial(evaluate, networks=2, train=partial(apply_recipe(train_classifier, 'quick'), net=NET))
+DM = partial(distill_dm, net=NET)
+DM2X2 = partial(DM, factor=2, distance=kernel_distance)
 JUDGES = 2000 # images of `split_painted` that judge
 
-def split_valid(data, seed):
+def split_valid(data, conflict, seed):
     "For a set that has validation images"
-    return data(.05, seed=seed), data(.05, 'valid', seed=seed)
+    return data(conflict, seed=seed), data(conflict, 'valid', seed=seed)
 
 def split_tenth(data, conflict, seed):
     "For a set that has none: a tenth of the training images judges, painted anew"
@@ -53,13 +54,19 @@ def _tenth(n, seed): # numbers of a tenth of n images, and of the others
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     return order[:n//10], order[n//10:]
 
-def measure(file, cell, weigh, train, judges):
+def judge(syn, judges, seed):
+    "Two networks; of a canvas as many steps as of one image"
+    train = apply_recipe(train_classifier, 'quick')
+    train = partial(train, net=NET, epochs=train.keywords['epochs']//syn.factor**2)
+    return evaluate(syn, judges, train=train, networks=2, seed=seed)
+
+def measure(file, cell, weigh, train, judges, distill=DM):
     "Distil and judge, and add a line to results/<file> unless it has one of this cell; `cell` has the seed"
     if is_recorded(file, cell): return
     seed = cell['seed']
     weights = weigh(train)
-    syn = distill_dm(*train.xy, weights, net=NET, seed=seed)
-    scores = JUDGE(syn, judges, seed=seed)
+    syn = distill(*train.xy, weights, seed=seed)
+    scores = judge(syn, judges, seed)
     line = {key: scores[key].round(2).tolist() for key in ('all', 'deo_max', 'deo_mean')}
     if weights is not None:
         line['share'] = round(conflict_share(weights, ~train.aligned), 3)

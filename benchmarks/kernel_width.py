@@ -16,7 +16,7 @@ from dd_debias.corruptions import corrupted_cifar10
 from dd_debias.groups import group_weights
 from dd_debias.kde import weigh_kde, weigh_propensity
 
-SETS = dict(cifar10_s=split_cifar10_s, corrupted_cifar10=partial(split_valid, corrupted_cifar10))
+SETS = dict(cifar10_s=split_cifar10_s, corrupted_cifar10=partial(split_valid, corrupted_cifar10, .05))
 VARIANCES = (.1, .2, .4)
 
 if __name__ == '__main__':

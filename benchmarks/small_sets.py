@@ -26,10 +26,10 @@ from dd_debias.sources import cifar10, fashion_mnist
 FILE = 'small_sets.jsonl'
 
 SETS = {
-    'Colored MNIST': partial(split_valid, cmnist),
+    'Colored MNIST': partial(split_valid, cmnist, .05),
     'Fashion-MNIST in colours': partial(split_painted, lambda part: padded(fashion_mnist(part)), paint_color),
     'CIFAR-10 with borders': partial(split_painted, cifar10, paint_border),
-    'Corrupted CIFAR-10': partial(split_valid, corrupted_cifar10),
+    'Corrupted CIFAR-10': partial(split_valid, corrupted_cifar10, .05),
     'BG-FMNIST': partial(split_tenth, bg_fmnist, .05)}
 
 WEIGHTS = {

@@ -13,28 +13,25 @@ import argparse
 import time
 from functools import partial
 
+from held_out import DM, DM2X2, judge
 from recorded import add, is_recorded
 
 from dd_debias.background import bg_fmnist
 from dd_debias.bias import cmnist
 from dd_debias.corruptions import corrupted_cifar10
-from dd_debias.dm import distill_dm, kernel_distance
+from dd_debias.dm import kernel_distance
 from dd_debias.dsa import distill_dsa
-from dd_debias.evaluate import evaluate
 from dd_debias.groups import group_weights
 from dd_debias.kde import weigh_propensity
-from dd_debias.nets import ConvNet
 from dd_debias.recipes import apply_recipe
-from dd_debias.train import train_classifier
 
 SETS = dict(cmnist=cmnist, bg_fmnist=bg_fmnist, corrupted_cifar10=partial(corrupted_cifar10, severity=4))
-NET = partial(ConvNet, width=64)
-DM, DSA = partial(distill_dm, net=NET), apply_recipe(distill_dsa, 'quick')
+DSA = apply_recipe(distill_dsa, 'quick')
 VARIANTS = {
     'DM': DM,
     'kernel': partial(DM, distance=kernel_distance),
     'factor=2': partial(DM, factor=2),
-    'both': partial(DM, factor=2, distance=kernel_distance),
+    'both': DM2X2,
     'DSA': DSA,
     'DSA, factor=2': partial(DSA, factor=2)}
 
@@ -51,9 +48,7 @@ def measure(name, conflict, seed, variants, ipc, groups):
         start = time.perf_counter()
         syn = distill(*train.xy, weights, ipc=ipc, seed=seed)
         seconds = time.perf_counter()-start
-        judge = apply_recipe(train_classifier, 'quick')
-        judge = partial(judge, net=NET, epochs=judge.keywords['epochs']//distill.keywords.get('factor', 1)**2)
-        scores = evaluate(syn, test, train=judge, networks=2, seed=seed)
+        scores = judge(syn, test, seed)
         accuracies = {key: scores[key].round(2).tolist() for key in ('all', 'aligned', 'conflicting')}
         add('stronger.jsonl', shared | dict(variant=variant) | accuracies | dict(seconds=round(seconds, 1)))
 
