@@ -4,9 +4,9 @@ results/tempered.jsonl.
     DD_DEBIAS_DATA=.data python benchmarks/tempered.py 0        # three hours on one core
     DD_DEBIAS_DATA=.data python benchmarks/tempered.py 0 1 --set corrupted_cifar10
 
-The stronger DM with no weights, propensities and weights of true groups, these as they are and tempered: at temperature
-T a weight is its T-th root. Distilled and judged as `held_out.py` does it. What has been recorded is not measured
-again."""
+The stronger DM with no weights, with propensities and with weights of true groups, both as they are and tempered: at
+temperature T a weight is its T-th root. Distilled and judged as `held_out.py` does it. What has been recorded is not
+measured again."""
 import argparse
 from functools import partial
 from itertools import product

@@ -150,8 +150,8 @@ def to_bytes(
     kind = pixels.dtype.kind
     if kind not in 'biuf': raise ValueError(f'pixels must be integers in 0..255 or floats in [0,1], got {pixels.dtype}')
     if pixels.dtype == np.uint8 or not pixels.size: return pixels.astype(np.uint8, copy=False)
-    low = float(pixels.min())
-    high = float(pixels.max())
+    low = pixels.min()
+    high = pixels.max()
     if pixels.dtype == np.uint16:
         check_depth(int(high))
         return (pixels/np.float32(257)).round().astype(np.uint8)
