@@ -364,7 +364,7 @@ _NOT_FOLLOWED = ('But the weights do not follow what was measured below: the rar
 _TRY_BIAS_ONLY = ('If they are not by weigh_bias_only with a FrameEncoder, try that '
                   '(--weigh bias_only --encoder FrameEncoder).')
 _TRY_PROPENSITY = 'If they are not by weigh_propensity, try that (--weigh propensity).'
-_TOO_FEW = 'With fewer than 500 images of a class no weights are reliable; add images, above all such that lack it.'
+_TOO_FEW = 'With fewer than 500 images of a class weights may cost accuracy; add images, above all such that lack it.'
 
 def _properties_html(sentences):
     if not sentences: return ''

@@ -23,10 +23,11 @@ from .bias import biased, check_bias, check_bytes, combine, paint_color
 from .dataset import BiasedDataset
 from .image_folder import load_images
 from .pixels import pad
-from .runtime import derive_seed, seeded
+from .runtime import derive_seed, seeded, torch_defaults
 from .sources import CLOTHES, data_root, fashion_mnist, load_npz
 
 # %% ../nbs/05_background.ipynb #a5c8316a
+@torch_defaults()
 def paint_background(
     images:Tensor, # (N,1,H,W) uint8, the foreground, grey on black; it decides what is in front
     bias:Tensor, # (N,) index of the kind of scene
@@ -49,8 +50,8 @@ def paint_background(
     else: check_bytes('foreground', foreground, n, 3, h, w)
     with seeded(derive_seed(seed, 'scene')): which = torch.randint(scenes.shape[1], (n,)) # (N,)
     painted = torch.empty(n, 3, h, w, dtype=torch.uint8, device=images.device)
-    for part in torch.arange(n).split(4096): # in blocks, which bounds the memory
-        rows = slice(part[0], part[-1]+1)
+    for start in range(0, n, 4096): # in blocks, which bounds the memory
+        rows = slice(start, start+4096)
         kind = bias[rows].to(scenes.device)
         number = which[rows].to(scenes.device)
         background = scenes[kind, number].to(images.device) # (B,3,H,W)
@@ -64,6 +65,7 @@ def _blend(images, foreground, background, blend, threshold): # (B,1,H,W), (B,1 
     return painted.round().to(torch.uint8)
 
 # %% ../nbs/05_background.ipynb #da9a9169
+@torch_defaults()
 def textures(
     kinds:int=10,
     per_kind:int=500, # pictures of each kind

@@ -21,7 +21,7 @@ from torch import Tensor
 from .arguments import check_arguments
 from .dataset import BiasedDataset, class_counts
 from .pixels import pad
-from .runtime import accepted_kwargs, derive_seed, double, seeded
+from .runtime import accepted_kwargs, derive_seed, double, seeded, torch_defaults
 from .sources import digits, mnist
 
 # %% ../nbs/03_bias.ipynb #31431b08
@@ -121,6 +121,7 @@ COLORS = torch.tensor([
 NOISE = (.05, .02, .01, .005, .002) # standard deviation of the colour shift at severity 1 to 5
 
 # %% ../nbs/03_bias.ipynb #13d868f0
+@torch_defaults()
 def paint_color(
     images:Tensor, # (N,1,H,W) uint8, grey on black
     bias:Tensor, # (N,) index of the colour
@@ -134,6 +135,9 @@ def paint_color(
     check_arguments(paint_color, locals())
     check_bytes('images', images, 'N', 1, 'H', 'W')
     check_bias(images, bias, len(colors), 'colors')
+    if not colors.is_floating_point() or colors.shape[1:] != (3,) or colors.min() < 0 or colors.max() > 1:
+        raise ValueError('colors must be a float tensor (K,3) in [0,1], such as bytes/255, '
+                         f'got {tuple(colors.shape)} of {colors.dtype} up to {colors.max():g}')
     with seeded(derive_seed(seed, 'color')): noise = torch.randn(len(images), 3)*NOISE[severity-1]
     rgb = (colors[bias.cpu()]+noise).clamp(0, 1) # (N,3)
     if min_strength < 1:
@@ -166,6 +170,7 @@ def check_painter(
     assert not painted.equal(paint(images, (bias+1)%num_classes)), 'another bias must give other pixels'
 
 # %% ../nbs/03_bias.ipynb #85162b64
+@torch_defaults()
 def biased(
     images:Tensor, # (N,C,H,W) uint8
     labels:Tensor, # (N,)
@@ -181,7 +186,8 @@ def biased(
     seed = derive_seed(seed, split)
     if split != 'train': conflict = 1-1/len(class_counts(labels))
     bias = assign_bias(labels, conflict, seed=seed)
-    seeds = {name: seed for name in accepted_kwargs(paint, 'seed')}
+    chosen = getattr(paint, 'keywords', {}) # by a partial
+    seeds = {name: seed for name in accepted_kwargs(paint, 'seed') if name not in chosen}
     return BiasedDataset(paint(images, bias, **seeds), labels, bias, classes)
 
 # %% ../nbs/03_bias.ipynb #9e978124

@@ -25,7 +25,7 @@ def _ray()->ModuleType:
     try:
         import ray  # optional, and takes seconds
         return ray
-    except ImportError as e: raise ValueError("cluster: it needs Ray; pip install 'dd-debias[ray]'") from e
+    except ImportError as e: raise ValueError("cluster: it needs Ray; pip install ray") from e
 
 def _check_answers(address:str)->None: # Ray itself would try for many minutes
     host, _, port = address.rpartition('/')[2].rpartition(':')
@@ -83,5 +83,5 @@ def _devices(nodes:list[dict], **room:float)->tuple[str, ...]: # 'cuda' or 'cpu'
     slots = 0
     for node in nodes:
         has = node['Resources']
-        if node['Alive']: slots += int(min(has.get(name, 0)//needed for name, needed in room.items() if needed))
+        if node['Alive']: slots += int(min(has.get(name, 0)/needed+1e-9 for name, needed in room.items() if needed))
     return ('cuda' if room['GPU'] else 'cpu',)*slots

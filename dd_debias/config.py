@@ -31,7 +31,7 @@ EXECUTION = frozenset({ # where and how fast our own functions work, which does 
 
 def _full_name(f:Callable)->str: return f'{f.__module__}.{f.__qualname__}'
 
-def _is_ours(name:str)->bool: return name.startswith(('dd_debias.', 'torch'))
+def _is_ours(name:str)->bool: return name.startswith(('dd_debias.', 'torch.', 'torchvision.'))
 
 def _never_recorded(f:Callable)->set[str]: return {'seed'} | (EXECUTION if _is_ours(_full_name(f)) else set())
 
@@ -41,9 +41,9 @@ def _to_plain(name:str, value:Any, owner:str)->Any:
     if isinstance(value, (list, tuple)): return [_to_plain(name, v, owner) for v in value]
     if isinstance(value, dict): return {k: _to_plain(name, v, owner) for k, v in value.items()}
     if isinstance(value, Path): return str(value)
-    if isinstance(value, (str, int, float, bool, type(None))): return value
-    if isinstance(value, Integral): return int(value) # NumPy's
-    if isinstance(value, Real): return float(value)
+    if isinstance(value, (str, bool, type(None))): return value
+    if isinstance(value, Integral): return int(value)
+    if isinstance(value, Real): return float(value) # NumPy's, too
     raise ValueError(f'{name}: {type(value).__name__} cannot be recorded; '
                      f'instead of {owner}, give a function of your own that calls it')
 
@@ -71,8 +71,8 @@ def to_config(
         chosen = f.keywords | chosen
         f = f.func
     name = getattr(f, '__qualname__', f'an object of {type(f).__name__}')
-    if not hasattr(f, '__qualname__') or '<' in name:
-        raise ValueError(f'{name} cannot be recorded; define it with def, outside of other functions')
+    if not hasattr(f, '__qualname__') or '<' in name or inspect.ismethod(f):
+        raise ValueError(f'{name} cannot be recorded; define it with def, outside of other functions and of classes')
     unknown = sorted(set(chosen)-set(inspect.signature(f).parameters))
     if unknown: raise ValueError(f'{f.__name__} takes no argument {unknown[0]!r}')
     config:dict[str, Any] = dict(function=_full_name(f))
@@ -123,7 +123,10 @@ def complete(
     function = recorded.get('function', '')
     f = _our_function(function)
     if f is None: return recorded
-    return _defaults(f) | CHANGED.get(function, {}) | recorded
+    usual = _defaults(f) | CHANGED.get(function, {})
+    for name, value in recorded.items():
+        if type(usual.get(name)) is float and type(value) is int: recorded[name] = float(value) # 1 is 1.0
+    return usual | recorded
 
 # %% ../nbs/14_config.ipynb #14a00006
 def identity(

@@ -24,7 +24,7 @@ from .arguments import check_arguments
 from .bias import biased, check_bias, check_bytes
 from .dataset import BiasedDataset, class_counts
 from .pixels import to_float, to_uint8
-from .runtime import derive_seed
+from .runtime import derive_seed, torch_defaults
 from .sources import OBJECTS, cifar10
 
 # %% ../nbs/06_corruptions.ipynb #ea999229
@@ -478,6 +478,7 @@ def _check_corrupt(images, bias, names, severity):
     check_bias(images, bias, len(names), 'names')
 
 # %% ../nbs/06_corruptions.ipynb #028b16e0
+@torch_defaults()
 def corrupt(
     images:Tensor, # (N,3,H,W) uint8; the constants are made for 32x32
     bias:Tensor, # (N,) index into names

@@ -47,16 +47,17 @@ def _to_numbers(
     images:Tensor, # (N,C,H,W)
 )->Tensor: # (N,) int64
     "The numbers of the images' classes or groups. Raises ValueError for anything else, such as names, fractions or NaN"
-    try: numbers = torch.as_tensor(values)
+    try: numbers = values if isinstance(values, Tensor) else torch.as_tensor(values, device=images.device)
     except (TypeError, ValueError, RuntimeError) as e:
         raise ValueError(f'{name} must be numbers, got {type(values).__name__}; number the names first') from e
     if numbers.ndim != 1 or numbers.is_floating_point() or numbers.is_complex():
         raise ValueError(f'{name} must be one whole number for each image, got shape {tuple(numbers.shape)} of '
                          f'{numbers.dtype}; {name}.argmax(1) converts one-hot rows, {name}.long() whole floats')
     _check_length(name, images, numbers)
+    numbers = numbers.long()
     if len(numbers) and numbers.min() < 0:
         raise ValueError(f'{name} must be numbered from 0, got {int(numbers.min())}; drop the images that have none')
-    return numbers.long()
+    return numbers
 
 def _check_length(name, images, numbers):
     if len(images) != len(numbers):
@@ -95,7 +96,7 @@ class BiasedDataset:
     paths:tuple[str, ...]=() # (N,) the files that hold the images; (): none do
 
     def __post_init__(self):
-        try: images = torch.as_tensor(self.images)
+        try: images = self.images if isinstance(self.images, Tensor) else torch.as_tensor(self.images)
         except (TypeError, ValueError, RuntimeError): images = self.images # which the next line refuses
         check_pixels(images)
         bias = None if self.bias is None else _to_numbers('bias', self.bias, images)

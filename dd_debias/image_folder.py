@@ -103,7 +103,6 @@ def load_images(
             found = load_test_folder(Path(os.path.expanduser(test)), folder, read, on_skip, excluded)
         else: found = load_folder(folder, split, read, on_skip, excluded)
         images, numbers, paths, classes, split = found
-        if test: split = 'all' # nothing is held out
         if bias is not None: bias = read_bias(bias, folder, paths)
     else:
         if test or exclude: raise ValueError('test and exclude are for a folder; of anything else take a part')
@@ -112,7 +111,7 @@ def load_images(
         numbers, classes = number_labels(labels, names)
     shown = None if bias is None else number_bias(bias, classes, len(numbers))
     if split == 'valid': raise ValueError("split: there is 'valid' only in a folder that holds valid/")
-    if split != 'all':
+    if split != 'all' and not test: # beside a test folder nothing is held out
         chosen = split_indices(numbers, classes, split, held_out, seed)
         images = images[chosen]
         numbers = numbers[chosen]

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from .arguments import check_arguments
+from .dataset import check_pixels
 from .pixels import to_float
 
 # %% ../nbs/08_properties.ipynb #a6dd6250
@@ -46,7 +47,7 @@ def region_masks(
     inner_column = (column >= edge) & (column < width-edge)
     cell = (3*row//height)[:, None]*3+3*column//width # (height,width) 0..8
     masks = [torch.ones(height, width), ~(inner_row[:, None] & inner_column), *(cell == i for i in range(9))]
-    stacked = torch.stack([mask.float() for mask in masks])
+    stacked = torch.stack([mask.double() for mask in masks])
     return stacked/stacked.sum((1, 2), keepdim=True).clamp_min(1)
 
 # %% ../nbs/08_properties.ipynb #d9bc16ce
@@ -57,10 +58,10 @@ def image_properties(
 )->pd.DataFrame: # (N rows), a column 'measure, region' for each pair
     "Each measure in each region of each image"
     check_arguments(image_properties, locals())
-    if images.ndim != 4: raise ValueError(f'images must be a tensor of shape (N,C,H,W), got {tuple(images.shape)}')
+    check_pixels(images)
     masks = region_masks(*images.shape[-2:]) # (R,H,W)
-    measured = [_measure(to_float(part.cpu()), masks) for part in images.split(block)] # of (n,M,R)
-    values = torch.cat(measured) # (N,M,R)
+    measured = [_measure(to_float(part.cpu()).double(), masks) for part in images.split(block)] # of (n,M,R)
+    values = torch.cat(measured).float() # (N,M,R)
     measures = list(MEASURES)[:values.shape[1]]
     names = [f'{measure}, {region}' for measure in measures for region in REGIONS]
     return pd.DataFrame(values.flatten(1).numpy(), columns=names)
@@ -75,7 +76,8 @@ def _measure(x, masks): # (n,C,H,W) in [0,1], (R,H,W) -> (n,M,R)
         red, green, blue = x.unbind(1)
         maps += [x.amax(1)-x.amin(1), red-green, (red+green)/2-blue]
     means = torch.einsum('mnhw,rhw->nmr', torch.stack(maps), masks)
-    means[:, 1] = (means[:, 1]-means[:, 0]**2).clamp_min(0).sqrt() # the contrast
+    variance = means[:, 1]-means[:, 0]**2
+    means[:, 1] = variance.where(variance > 1e-10, 0.).sqrt() # the contrast; what is smaller is rounding
     return means
 
 # %% ../nbs/08_properties.ipynb #b514112c
@@ -108,6 +110,8 @@ def class_properties(
     return table.sort_values(['class', 'difference'], ascending=[True, False], ignore_index=True)
 
 def _compare(properties, labels, weights, separate, of): # rows of `separate`, each of a 'class' or of 'classes'
+    if len(labels) != len(properties):
+        raise ValueError(f'labels must be one for each row of properties, {len(properties)}, got {len(labels)}')
     classes = labels.cpu().numpy()
     rarest = None if weights is None else _rarest_tenth(weights.cpu().numpy(), classes)
     rows = [dict(row, property=name) for name in properties

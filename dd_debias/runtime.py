@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from io import TextIOWrapper
 from numbers import Integral
@@ -75,11 +75,14 @@ def repeatable()->Iterator[None]:
 
 @contextmanager
 def torch_defaults()->Iterator[None]:
-    "Run a block `repeatable`, with gradients and float32, also within `torch.no_grad` or `torch.inference_mode`"
+    """Run a block `repeatable`, with gradients, float32 and the CPU as the default device, also within `torch.no_grad`
+    or `torch.inference_mode`"""
     dtype = torch.get_default_dtype()
+    on_cpu = torch.get_default_device().type == 'cpu'
+    device = nullcontext() if on_cpu else torch.device('cpu')
     torch.set_default_dtype(torch.float32)
     try:
-        with torch.inference_mode(False), torch.enable_grad(), repeatable(): yield
+        with torch.inference_mode(False), torch.enable_grad(), repeatable(), device: yield
     finally: torch.set_default_dtype(dtype)
 
 # %% ../nbs/10_runtime.ipynb #79a24f60

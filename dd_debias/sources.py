@@ -22,9 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .files import atomic_write
-from .runtime import first_line
+from .runtime import first_line, torch_defaults
 
 # %% ../nbs/02_sources.ipynb #79135d89
+@torch_defaults()
 def digits(
     split:str='train', # 'train' (1,200 images) or 'test' (597)
 )->tuple[Tensor, Tensor]: # images (N,1,16,16) uint8, labels (N,)

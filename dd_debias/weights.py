@@ -85,7 +85,7 @@ def conflict_share(
     conflicting:Tensor, # (N,) bool: ~data.aligned
 )->float: # in [0,1]; an unbiased set of C classes has 1-1/C
     "The part of all weight that falls on bias-conflicting samples"
-    return (weights[conflicting].sum()/weights.sum()).item()
+    return (weights[conflicting.bool()].sum()/weights.sum()).item()
 
 def effective_size(
     weights:Tensor, # (N,)

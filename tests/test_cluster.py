@@ -13,7 +13,7 @@ import pytest
 from common import left
 
 from dd_debias.bias import color_digits
-from dd_debias.cluster import RayExecutor
+from dd_debias.cluster import RayExecutor, _devices
 from dd_debias.distilled import load
 from dd_debias.dm import distill_dm
 from dd_debias.evaluate import evaluate
@@ -101,7 +101,12 @@ def test_a_cluster_that_is_not_there():
 
 def test_ray_is_optional(monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)
-    with pytest.raises(ValueError, match=r"it needs Ray; pip install 'dd-debias\[ray\]'"): RayExecutor()
+    with pytest.raises(ValueError, match='it needs Ray; pip install ray'): RayExecutor()
+
+def test_shares_of_a_gpu_are_all_used():
+    nodes = [dict(Alive=True, Resources=dict(CPU=100., GPU=1.))]
+    for share, slots in ((.05, 20), (.1, 10), (.2, 5), (.3, 3), (1, 1)):
+        assert _devices(nodes, CPU=1, GPU=share) == ('cuda',)*slots
 
 # ---- on a cluster
 

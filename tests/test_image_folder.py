@@ -672,6 +672,7 @@ def test_test_folder(own, tmp_path):
     folder = write(tmp_path/'x', 5, ('a', 'b', 'c'))
     other = write(tmp_path/'y', 2, ('c', 'a'))
     assert len(own(folder, split='train', test=other)) == 15
+    with pytest.raises(ValueError, match="only in a folder that holds valid/"): own(folder, split='valid', test=other)
     test = own(folder, split='test', test=other)
     assert test.labels.tolist() == [0, 0, 2, 2] and test.classes == ('a', 'b', 'c')
     write(tmp_path/'y', 2, ('d',))

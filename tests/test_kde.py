@@ -154,6 +154,11 @@ def test_shared_clusters_are_of_all_classes():
     with pytest.raises(ValueError, match='^num_clusters must be at most the number of samples, 20, got 21'):
         find_shared_clusters(z, y, 21)
 
+def test_a_class_too_large_for_pairs_is_refused():
+    many = torch.zeros(30001, 2)
+    with pytest.raises(ValueError, match='^num_clusters: class 0 has 30,001 images, and DBSCAN'):
+        find_clusters(many, torch.zeros(30001, dtype=torch.int64))
+
 def test_groups_by_a_property():
     "Above and below a threshold, which is found unless it is given"
     dark, bright = (torch.full((1, 3, 8, 8), v, dtype=torch.uint8) for v in (50, 200))
@@ -162,7 +167,8 @@ def test_groups_by_a_property():
     expected = torch.tensor([10/18]*9+[5]+[1]*30).double()
     for how in ({}, dict(by='brightness, image'), dict(by='brightness, top', above=.5)):
         assert torch.allclose(weigh_property(images, labels, **how), expected)
-    assert torch.allclose(weigh_property(images, labels, by='brightness, image', above=.9), torch.ones(40).double())
+    with pytest.raises(ValueError, match="^above must be from 0.196 to 0.784, where 'brightness, image' .* got 50"):
+        weigh_property(images, labels, by='brightness, image', above=50)
     with pytest.raises(ValueError, match="^by must be a measure and a region, .* got 'sepia'"):
         weigh_property(images, labels, by='sepia')
     with pytest.raises(ValueError, match='^by: fewer than four classes'): weigh_property(images, labels.clamp_max(2))

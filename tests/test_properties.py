@@ -42,6 +42,19 @@ def test_grey_images_have_three_measures_and_blocks_change_nothing():
     with pytest.raises(ValueError, match='block must be'): image_properties(grey, block=0)
     with pytest.raises(ValueError, match='images must be a tensor of shape'): image_properties(grey[0])
 
+def test_a_plain_region_has_no_contrast():
+    "whatever its grey, so that rounding separates no classes; a pixel that is one byte off has some"
+    greys = torch.tensor([16, 35, 67, 96, 119, 206], dtype=torch.uint8).repeat(64, 64, 3, 1).permute(3, 2, 0, 1)
+    contrast = image_properties(greys).filter(like='contrast')
+    assert (contrast == 0).all(axis=None)
+    greys[:, :, 5, 5] += 1
+    assert (image_properties(greys)['contrast, image'] > 0).all()
+
+def test_refusals():
+    with pytest.raises(ValueError, match='^images must be bytes'): image_properties(torch.full((2, 3, 8, 8), 255.))
+    with pytest.raises(ValueError, match='^labels must be one for each row of properties, 3, got 2'):
+        class_properties(pd.DataFrame(dict(a=[1., 2, 3])), torch.tensor([0, 1]))
+
 def test_difference_is_the_statistic_of_kolmogorov_and_smirnov():
     rng = np.random.default_rng(0)
     labels = torch.from_numpy(rng.integers(3, size=200))

@@ -5,12 +5,13 @@ import sys
 import types
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from common import ROOT
 
 from dd_debias.bias import color_digits
-from dd_debias.config import CHANGED, to_config
+from dd_debias.config import CHANGED, complete, to_config
 from dd_debias.coresets import distill_random
 from dd_debias.dataset import BiasedDataset
 from dd_debias.dm import distill_dm
@@ -40,6 +41,22 @@ def test_arguments_fixed_by_partial_are_recorded():
     assert 'shard' not in to_config(distill_dm)
     with pytest.raises(ValueError, match='stats: Tensor cannot be recorded'):
         to_config(partial(train_classifier, stats=(torch.zeros(3), torch.ones(3))))
+
+def test_what_a_name_alone_does_not_tell_is_refused_or_recorded(tmp_path, monkeypatch):
+    "a method without its object is refused; a module of one's own may be called torch-something"
+    (tmp_path/'torch_tools.py').write_text('class Weigher:\n    def weigh(self): ...\ndef weigh_mine(*, seed): ...')
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module('torch_tools')
+    with pytest.raises(ValueError, match='^Weigher.weigh cannot be recorded; define it with def'):
+        to_config(module.Weigher().weigh)
+    assert 'source' in to_config(module.weigh_mine) and 'source' not in to_config(torch.nn.Linear)
+
+def test_one_is_one():
+    "whichever type the number is of"
+    configs = [to_config(partial(color_digits, min_strength=one)) for one in (1, 1., np.float64(1))]
+    assert all(complete(config) == configs[1] for config in configs)
+    assert len({json.dumps(complete(config)) for config in configs}) == 1
+    assert type(configs[2]['min_strength']) is float
 
 @pytest.fixture
 def release(monkeypatch):

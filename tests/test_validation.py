@@ -13,24 +13,28 @@ from torch.utils.data import DataLoader
 
 from dd_debias._discover import functions
 from dd_debias.arguments import RANGES
-from dd_debias.bias import assign_bias, color_digits
+from dd_debias.background import textures
+from dd_debias.bias import assign_bias, color_digits, paint_color
+from dd_debias.bias_only import bias_only_probabilities
 from dd_debias.config import to_config
 from dd_debias.coresets import distill_herding, distill_kcenter, distill_random
+from dd_debias.corruptions import corrupt
 from dd_debias.dataset import BiasedDataset
 from dd_debias.distilled import at_rest, export
 from dd_debias.dm import distill_dm
 from dd_debias.dsa import distill_dsa
 from dd_debias.encoder import embed, train_encoder
 from dd_debias.evaluate import confidence_interval, evaluate, evaluate_across
+from dd_debias.fairdd_sets import PURE_COLORS
 from dd_debias.files import Checkpoint
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import cluster_weights, group_weights
-from dd_debias.kde import kde_weights
+from dd_debias.kde import kde_weights, weigh_kde
 from dd_debias.mtt import distill_mtt
 from dd_debias.nets import MLP, ConvNet
 from dd_debias.pixels import to_uint8
 from dd_debias.plots import show_images
-from dd_debias.runtime import oracle_kwargs
+from dd_debias.runtime import accepted_kwargs, oracle_kwargs
 from dd_debias.sampling import ClassSampler, resample
 from dd_debias.train import train_classifier
 
@@ -152,6 +156,9 @@ WRONG = {
         lambda: distill_dm(*few.xy, ipc=1, steps=2, resume_from=at_rest(torch.zeros(10, 3, 16, 16)) | dict(step=4)),
         'resume_from: 4 steps are done, and this run has 2'),
     'list of images': (lambda: BiasedDataset([few.images[0], few.images[1]], [0, 1]), 'images must be a tensor'),
+    'colors in bytes': (
+        lambda: paint_color(few.images[:, :1], few.labels, colors=PURE_COLORS),
+        r'colors must be a float tensor \(K,3\) in \[0,1\], such as bytes/255, got \(10, 3\) of torch.uint8'),
     'no such argument': (lambda: to_config(partial(distill_dm, ipcs=3)), "takes no argument 'ipcs'"),
 }
 
@@ -228,17 +235,39 @@ TRAINED = {
     'dsa': partial(distill_dsa, ipc=1, rounds=1, outer=2, batch=4, net=narrow),
     'mtt': partial(distill_mtt, ipc=1, steps=2, max_start_epoch=1, experts=short, net=narrow),
     'encoder': partial(train_encoder, steps=2, batch=8),
+    'kde': partial(weigh_kde, reference=20, encoder_steps=2),
+    'bias-only': partial(bias_only_probabilities, halvings=1, encoder_steps=2),
+    'corruptions': lambda images, labels: corrupt(images, labels),
+    'scenes': lambda images, labels: textures(3, 4, size=16),
     'trainer': partial(train_classifier, epochs=1, net=narrow)}
 
-@pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode, in_float64])
+def trained(name, **how):
+    made = TRAINED[name](*color_digits()[:100].xy, **how)
+    if isinstance(made, torch.Tensor): return made
+    return made.images if hasattr(made, 'images') else torch.cat([p.detach().flatten() for p in made.parameters()])
+
+@contextmanager
+def elsewhere(): # a GPU, if there were one
+    torch.set_default_device('meta')
+    try: yield
+    finally: torch.set_default_device('cpu')
+
+@pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode, in_float64, elsewhere])
 @pytest.mark.parametrize('name', TRAINED)
 def test_modes_of_the_caller_change_nothing(name, mode):
-    def result():
-        made = TRAINED[name](*few.xy)
-        return made.images if hasattr(made, 'images') else torch.cat([p.detach().flatten() for p in made.parameters()])
-    expected = result()
-    with mode(): found = result()
+    expected = trained(name)
+    with mode(): found = trained(name)
     assert found.equal(expected)
+
+@pytest.mark.parametrize('name', [name for name, f in TRAINED.items() if accepted_kwargs(f, 'on_step')])
+def test_a_hook_that_draws_changes_nothing(name):
+    "nor one that seeds"
+    def draw(*_): torch.rand(int(torch.randint(9, ())))
+    def seed(*_): torch.manual_seed(0)
+    before = torch.get_rng_state()
+    expected, *found = (trained(name, on_step=hook) for hook in (None, draw, seed))
+    assert all(f.equal(expected) for f in found)
+    torch.set_rng_state(before)
 
 DIVERGING = {
     'dm': (partial(distill_dm, *few.xy, ipc=1, steps=60, batch=4, lr=1e30, net=MLP), 'lower lr'),
