@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
+import pandas as pd
 import pytest
 from nbdev.test import test_nb as run_nb
 from readme import render
@@ -29,12 +30,24 @@ def changed(a, b, pattern):
     def same(n): return (a/n).exists() and (b/n).exists() and filecmp.cmp(a/n, b/n, shallow=False)
     return sorted(str(n) for n in names if not same(n))
 
+def tables(nb):
+    "What the cells show as text, tables above all"
+    outputs = [o for c in nb.cells for o in c.get('outputs', []) if 'image/png' not in o.get('data', {})]
+    return [''.join(o['data']['text/plain']) for o in outputs if 'text/plain' in o.get('data', {})]
+
 @each_notebook
-def test_notebook_runs(path):
-    "Every cell runs and its assertions hold, as under `nbdev-test`"
-    ok, _ = run_nb(path, skip_flags=['notest'], basepath=ROOT)
+def test_notebook_runs(path, monkeypatch):
+    """Every cell runs and its assertions hold, as under `nbdev-test`. A page of experiments, which reads records, shows
+    what is stored"""
+    ran = []
+    monkeypatch.setattr('nbdev.test.write_nb', lambda nb, _: ran.append(nb))
+    with pd.option_context('display.max_columns', 20): # as in Jupyter
+        ok, _ = run_nb(path, skip_flags=['notest'], basepath=ROOT, save=True)
     plt.close('all')
     assert ok, 'the traceback is above'
+    if path.parent.name == 'experiments':
+        same = tables(ran[0]) == tables(nbformat.read(path, 4))
+        assert same, f'run: python tools/refresh.py {path.relative_to(ROOT)}'
 
 @each_notebook
 def test_notebook_carries_outputs(path):
