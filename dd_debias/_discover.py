@@ -2,6 +2,7 @@
 import importlib
 import inspect
 import os
+import shlex
 import pkgutil
 import sys
 from collections.abc import Callable
@@ -54,7 +55,7 @@ def find(part:str, name:str)->Callable:
         known = functions(part)
         if name in known: return known[name]
         if part == 'data' and os.path.isdir(name):
-            raise ValueError(f'{name} is a folder; write load_images --source {name}')
+            raise ValueError(f'{name} is a folder; write load_images --source {shlex.quote(name)}')
         near = get_close_matches(name, known, 1)
         meant = f' (did you mean {near[0]!r}?)' if near else ''
         raise ValueError(f"{part}: no {name!r}{meant}; choose one of {', '.join(known)}, or write module:function")

@@ -16,8 +16,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pandas as pd
 import torch
@@ -89,10 +91,15 @@ def begin_run(
 )->dict: # the configuration with the hash of the training images
     """Write config.json before the long work, so that a folder that cannot be written to is known now.
     Raises ValueError if the run was begun with other images"""
-    config = json.loads(json.dumps(config | dict(dataset_hash=dataset_hash(train), name=folder.name)))
-    begun = folder/'config.json'
-    if begun.exists(): check_images_of(read_json(begun), train, folder)
-    with atomic_write(begun) as f: f.write_text(json.dumps(config, indent=1))
+    file = folder/'config.json'
+    begun:Any = datetime.now().astimezone().isoformat(timespec='milliseconds')
+    if file.exists():
+        earlier = read_json(file)
+        check_images_of(earlier, train, folder)
+        begun = earlier.get('begun') # as it was, so that the run is the same
+    config = config | dict(dataset_hash=dataset_hash(train), name=folder.name, begun=begun)
+    config = json.loads(json.dumps(config))
+    with atomic_write(file) as f: f.write_text(json.dumps(config, indent=1))
     return config
 
 def records_file(out:str|Path, config:dict)->Path:
@@ -109,7 +116,7 @@ def finished_record(folder:Path, records_file:Path)->dict|None:
     if not (folder/'config.json').exists() or not records_file.exists(): return None
     config = read_json(folder/'config.json')
     for _, line in reversed(read_lines(records_file)):
-        same = line.get('name') == folder.name and line.get('dataset_hash') == config.get('dataset_hash')
+        same = all(line.get(key) == config.get(key) for key in ('name', 'dataset_hash', 'begun'))
         if not same or 'accuracy' not in line: continue
         with atomic_write(finished) as f: f.write_text(json.dumps(line))
         return read_json(finished)

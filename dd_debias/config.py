@@ -17,17 +17,16 @@ from collections.abc import Callable
 from functools import cache, partial
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from .arguments import check_arguments
 
 # %% ../nbs/14_config.ipynb #941b845f
 CALL_TIME = frozenset({ # given at the call, by a run or by another function; recorded only where a partial fixes them
-    'split', 'seeds', 'weights', 'bias', 'stats', 'soft_labels', 'learnt_lr', 'shard', 'resume_from', 'rare', 'on_step',
-    'on_epoch', 'on_expert', 'on_skip'})
+    'split', 'seeds', 'weights', 'bias', 'stats', 'soft_labels', 'learnt_lr', 'shard', 'resume_from', 'rare', 'bf16',
+    'on_step', 'on_epoch', 'on_expert', 'on_skip'})
 EXECUTION = frozenset({ # where and how fast our own functions work, which does not change what they give
-    'root', 'cache', 'device', 'devices', 'executor', 'stacked', 'stack_size', 'bf16',
-    'compiled'})
+    'root', 'cache', 'device', 'devices', 'executor', 'stacked', 'stack_size', 'compiled'})
 
 def _full_name(f:Callable)->str: return f'{f.__module__}.{f.__qualname__}'
 
@@ -113,6 +112,13 @@ def _our_function(name:str)->Callable|None:
     try: return getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError: return None
 
+@cache
+def _fractions(f:Callable)->set[str]: # names of arguments
+    "Those that are a float, and no whole number of something"
+    kinds = {name: {p.annotation, *get_args(p.annotation)}
+             for name, p in inspect.signature(f, eval_str=True).parameters.items()}
+    return {name for name, kind in kinds.items() if float in kind and int not in kind}
+
 def complete(
     config:Any, # from `to_config`, of this version of the package or of an earlier one, or a value in it
 )->Any: # the same, with a value for each argument that it lacks
@@ -123,10 +129,9 @@ def complete(
     function = recorded.get('function', '')
     f = _our_function(function)
     if f is None: return recorded
-    usual = _defaults(f) | CHANGED.get(function, {})
-    for name, value in recorded.items():
-        if type(usual.get(name)) is float and type(value) is int: recorded[name] = float(value) # 1 is 1.0
-    return usual | recorded
+    for name in _fractions(f):
+        if type(recorded.get(name)) is int: recorded[name] = float(recorded[name]) # 1 is 1.0
+    return _defaults(f) | CHANGED.get(function, {}) | recorded
 
 # %% ../nbs/14_config.ipynb #14a00006
 def identity(

@@ -75,7 +75,9 @@ def _try_distill(distill:Callable, train, weights, seed:int, patience:float)->di
     trials = {}
     experts = default_arguments(distill).get('experts')
     if experts:
-        def of_experts(hook): return distill(*train.xy, weights, seed=seed, on_expert=hook)
+        def end(*_): raise _Enough # when the experts are done
+        ends = {name: end for name in accepted_kwargs(distill, 'on_step')}
+        def of_experts(hook): return distill(*train.xy, weights, seed=seed, on_expert=hook, **ends)
         trials['experts'] = try_steps(of_experts, patience)
         few = {name: 1 for name in accepted_kwargs(experts, 'experts', 'steps')}
         distill = partial(distill, experts=partial(experts, **few))

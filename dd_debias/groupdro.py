@@ -20,7 +20,7 @@ from .groups import find_clusters
 from .kde import weigh_kde
 from .nets import ConvNet, autocast_bf16
 from .pixels import clip
-from .runtime import derive_seed, seeded, torch_defaults
+from .runtime import derive_seed, oracle_kwargs, seeded, torch_defaults
 from .train import fit, init_model, optimizer_step, train_classifier, training_inputs
 from .weights import validate_inputs
 
@@ -44,6 +44,7 @@ def train_reweighted(
 )->nn.Module: # takes images as they are stored
     "`train_classifier` on images drawn by weight. Raises FloatingPointError when the loss is no longer finite"
     check_arguments(train_reweighted, locals())
+    oracle_kwargs(weigh, None) # raises: the bias is not known here
     w = validate_inputs(images, labels, weights, bounded=stats is None)
     present = w > 0 # (N,)
     images = images[present]

@@ -207,6 +207,7 @@ def weigh_propensity(
     *,
     seed:int=0,
     encoder:Callable=FrameEncoder, # the network; our measurement
+    encoder_steps:int|None=None, # training steps of the encoder; None: eight passes over the images, at least 30
     variance:float=.1, # of the kernel: paper, section 6
     temperature:float=1., # of the weights: towards 0, only the rarest count; large, all alike
     cap:float|None=None, # the most that a weight may be, where the mean of a class is one; None: no cap
@@ -214,5 +215,5 @@ def weigh_propensity(
 )->Tensor: # (N,) mean one within each class
     "Inverse propensities f_all/f of an encoder that sees the frame; measured on classes of thousands of images"
     check_arguments(weigh_propensity, locals())
-    return weigh_kde(images, labels, seed=seed, encoder=encoder, variance=variance, temperature=temperature, cap=cap,
-                     normalizer='propensity', on_step=on_step)
+    return weigh_kde(images, labels, seed=seed, encoder=encoder, encoder_steps=encoder_steps, variance=variance,
+                     temperature=temperature, cap=cap, normalizer='propensity', on_step=on_step)

@@ -216,6 +216,7 @@ def cell_records(
     recipe:str='quick', # as for `cell_run`
 )->pd.DataFrame: # rows of records, in the order of the cells and their seeds
     "The recorded runs of cells"
+    if records.empty: return records
     by_identity = records.set_index('identity', drop=False)
     found:dict[str, None] = {}
     for cell, seed in product(chosen.itertuples(), range(records.seed.max()+1)):
@@ -232,10 +233,11 @@ def load_cell(
 )->Distilled:
     "The synthetic set that was recorded for a cell. Raises FileNotFoundError if there is none"
     records = read_records(out)
-    names = records[records.identity == _cell_identity(cell, recipe=recipe, seed=seed)].name
-    if names.empty:
+    this = _cell_identity(cell, recipe=recipe, seed=seed)
+    found = records if records.empty else records[records.identity == this]
+    if found.empty:
         raise FileNotFoundError(f'{out} has no record of this cell; run: {cell_command(cell, recipe=recipe)}')
-    return load(Path(out)/names.iloc[0]/'distilled.safetensors')
+    return load(Path(out)/found.name.iloc[0]/'distilled.safetensors')
 
 # %% ../nbs/54_paper.ipynb #fe686188
 def _paper_number(
@@ -260,7 +262,7 @@ def compare_to_paper(
     rows = []
     for cell in chosen.itertuples(index=False):
         runs = cell_records(pd.DataFrame([cell]), records, recipe=recipe)
-        each_network = runs[value].explode().astype(float)
+        each_network = runs[value].explode().astype(float) if len(runs) else pd.Series(dtype=float)
         row = dict(cell._asdict(), ours=each_network.mean(), spread=each_network.std(ddof=0), seeds=len(runs))
         if numbers is not None:
             row['paper'], row['paper_spread'] = _paper_number(cell, numbers)

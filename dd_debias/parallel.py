@@ -8,9 +8,12 @@ Docs: https://dd-debias.github.io/dd-debias/parallel.html.md"""
 __all__ = ['distill_shared']
 
 # %% ../nbs/35_parallel.ipynb #05333a76
+import math
+import multiprocessing
 import os
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Executor, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
@@ -23,7 +26,7 @@ from .dataset import class_counts
 from .distilled import Distilled
 from .dm import distill_dm
 from .files import Checkpoint
-from .runtime import accepted_kwargs, chain_hooks, check_device, end_with_parent
+from .runtime import accepted_kwargs, chain_hooks, check_device, end_with_parent, mean_loss
 
 # %% ../nbs/35_parallel.ipynb #35a00007
 def distill_shared(
@@ -37,8 +40,9 @@ def distill_shared(
     devices:Sequence[str]=(), # such as ('cuda:0', 'cuda:1'), a process for each; (): all GPUs, or where the images are
     executor:Executor|None=None, # makes the shards, see `RayExecutor`; None: processes of this machine
     checkpoint:Checkpoint|None=None, # each shard keeps one of its own beside it, and goes on from it
+    on_step:Callable|None=None, # called as on_step(step, steps, dict(loss)) of the first shard; not with an executor
 )->Distilled: # on the device of the images
-    """Share the classes out over devices.
+    """Share the classes out over devices. When one fails, or `on_step` raises, the others are stopped, too.
     Raises ValueError if a device cannot be used, or a process cannot import what it is to run"""
     gpus = [f'cuda:{i}' for i in range(torch.cuda.device_count())]
     devices = list(devices or getattr(executor, 'devices', ()) or gpus or [str(images.device)])
@@ -55,17 +59,14 @@ def distill_shared(
         path = checkpoint.path.with_stem(f'{checkpoint.path.stem}-{i}of{n}')
         return Checkpoint(path, checkpoint.config | dict(shard=[i, n]), every=checkpoint.every)
 
-    if n == 1: return _distill_shard(distill, data, devices[0], (0, 1), None, of_shard(0)).to(images.device)
+    if n == 1: return _distill_shard(distill, data, devices[0], (0, 1), None, of_shard(0), on_step).to(images.device)
 
     threads = max(1, (os.cpu_count() or 1)//n) if set(devices) == {'cpu'} else None
     shared:Any = _to_device(data, 'cpu') # all processes map the same memory
     share = getattr(executor, 'share', None)
     if share: shared = share(shared)
     calls = [(distill, shared, device, (i, n), threads, of_shard(i)) for i, device in enumerate(devices[:n])]
-    if executor is not None: shards = _run_all(executor, calls)
-    else:
-        spawn = torch.multiprocessing.get_context('spawn')
-        with ProcessPoolExecutor(n, spawn, initializer=end_with_parent) as pool: shards = _run_all(pool, calls)
+    shards = _run_here(calls, on_step) if executor is None else _run_all(executor, calls)
     images_syn = torch.cat([shard.images for shard in shards])
     labels_syn = torch.cat([shard.labels for shard in shards])
     order = labels_syn.argsort(stable=True)
@@ -75,6 +76,26 @@ def distill_shared(
 def _to_device(data:Sequence[Tensor|None], device:str)->list[Tensor|None]:
     return [t if t is None else t.to(device) for t in data]
 
+_told:Any = None # in a process that makes a shard: a queue to the one that has started it
+
+def _begin(told:Any)->None:
+    "What a process does first"
+    global _told
+    _told = told
+    end_with_parent()
+
+def _tell(told:Any)->Callable: # a hook
+    "Tells the process that has started this one: once a second, two hundred times at least"
+    last = 0.
+    def hook(step, steps, state):
+        nonlocal last
+        now = time.monotonic()
+        if now-last < 1 and step % math.ceil(steps/200) and step < steps: return
+        last = now
+        told.put((step, steps, dict(loss=mean_loss(state)) if 'loss' in state else {}))
+
+    return hook
+
 def _distill_shard(
     distill:Callable, # with ipc and seed
     data:Sequence[Tensor|None], # images, labels, weights
@@ -82,20 +103,43 @@ def _distill_shard(
     shard:tuple[int, int],
     threads:int|None, # of PyTorch; None: as many as it takes by itself
     checkpoint:Checkpoint|None, # of this shard
+    on_step:Callable|None=None,
 )->Distilled: # on the CPU
     "What one process does"
     if threads: torch.set_num_threads(threads)
-    offered:dict[str, Any] = dict(shard=shard)
-    if checkpoint is not None:
-        own = getattr(distill, 'keywords', {}).get('on_step')
-        offered |= dict(on_step=chain_hooks(own, checkpoint), resume_from=checkpoint.state())
+    if _told is not None and shard[0] == 0: on_step = _tell(_told)
+    own = getattr(distill, 'keywords', {}).get('on_step')
+    offered:dict[str, Any] = dict(shard=shard, on_step=chain_hooks(own, on_step, checkpoint))
+    if checkpoint is not None: offered['resume_from'] = checkpoint.state()
     taken = accepted_kwargs(distill, *offered)
     return distill(*_to_device(data, device), **{name: offered[name] for name in taken}).to('cpu')
 
-def _run_all(executor:Executor, calls:list[tuple])->list[Distilled]:
+def _run_here(calls:list[tuple], on_step:Callable|None)->list[Distilled]:
+    "`_run_all` in processes of this machine"
+    spawn = torch.multiprocessing.get_context('spawn')
+    told = spawn.Queue()
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(len(calls), spawn, initializer=_begin, initargs=(told,)) as pool:
+        def tell():
+            while not told.empty():
+                said = told.get()
+                if on_step: on_step(*said)
+
+        try: return _run_all(pool, calls, tell)
+        except BaseException:
+            for process in multiprocessing.active_children():
+                if process not in others: process.terminate() # which the pool would wait for
+            raise
+
+def _run_all(executor:Executor, calls:list[tuple], meanwhile:Callable|None=None)->list[Distilled]:
     "The results of `_distill_shard` for several tuples of arguments, at the same time"
     running = [executor.submit(_distill_shard, *arguments) for arguments in calls]
-    try: return [r.result() for r in running]
+    try:
+        while True:
+            done, waiting = wait(running, timeout=.2, return_when=FIRST_EXCEPTION)
+            for future in done: future.result() # raises what a shard has raised
+            if meanwhile: meanwhile()
+            if not waiting: return [future.result() for future in running]
     except BrokenProcessPool as e:
         raise ValueError('distill: a process died; what it calls must come from a module that it can import, '
                          'not from a notebook or a prompt') from e

@@ -22,6 +22,7 @@ import pandas as pd
 import dd_debias
 from .config import PARTS, complete, identity, to_config
 from .plots import mean_std
+from .runtime import derive_seed
 
 # %% ../nbs/51_records.ipynb #32c72c07
 def run_config(
@@ -34,7 +35,8 @@ def run_config(
     "What a run is: its four functions and its seed, as plain data"
     if distill is None: weigh = None
     functions = dict(data=data, weigh=weigh, distill=distill, evaluate=evaluate)
-    return {part: to_config(f) for part, f in functions.items()} | dict(seed=seed)
+    derive_seed(seed) # raises unless it is a whole number
+    return {part: to_config(f) for part, f in functions.items()} | dict(seed=int(seed))
 
 def run_name(
     config:dict, # from `run_config`
@@ -235,7 +237,8 @@ def table(
     by = [*index, *columns]
     for column in records:
         if column.partition('.')[0] not in PARTS or column in by: continue
-        if (records.groupby(by, dropna=False)[column].nunique(dropna=False) > 1).any():
+        as_text = records.assign(**{column: records[column].map(repr)}) # a list can be compared, too
+        if (as_text.groupby(by, dropna=False)[column].nunique() > 1).any():
             raise ValueError(f'records of one cell differ in {column}; '
                              'select some of them, or add it to index or columns')
     each_network = records.explode(value).astype({value: float})

@@ -82,7 +82,7 @@ def _accuracy_html(record): # a row for each column, with a bar
         label = column.replace('_', ' ')
         number = column.removeprefix('class_')
         if number != column and int(number) < len(names): label = f'class {names[int(number)]}'
-        mean = max(0., min(100., sum(values)/len(values)))
+        mean = max(0., min(sum(values)/len(values), 100.)) # 0 for NaN
         rows.append(f'<tr><td>{html.escape(label)}</td><td>{mean_std(values)}</td>'
                     f'<td class="share"><div style="width:{mean:.1f}%"></div></td></tr>')
     return f'<table><tbody>{"".join(rows)}</tbody></table>'

@@ -86,7 +86,7 @@ def git_commit()->str|None:
 
 def peak_memory(device:str)->int|None: # MB
     "The most memory used so far: on the GPU if the run is there, else by the process"
-    if torch.device(device).type == 'cuda': return round(torch.cuda.max_memory_allocated()/2**20)
+    if torch.device(device).type == 'cuda': return round(torch.cuda.max_memory_allocated(device)/2**20)
     if sys.platform == 'win32': return None
     import resource  # not on Windows
     unit = 2**20 if sys.platform == 'darwin' else 2**10
@@ -123,6 +123,8 @@ def check_parts(
     a network that cannot take the images, a test set that is not of the same kind"""
     images, labels = train.xy
     as_test_set(test, images, labels)
+    trainer = default_arguments(evaluate).get('train')
+    if distill and trainer: oracle_kwargs(trainer, None) # of a synthetic set nobody knows the bias
     of_distiller = default_arguments(distill)
     if of_distiller.get('repeat') is False and of_distiller.get('init') != 'noise':
         check_ipc(of_distiller['ipc'], labels, torch.ones_like(labels))
@@ -182,7 +184,7 @@ def distill_once(
         if len(devices) > 1 and accepted_kwargs(distill, 'shard'):
             ipc = config['distill']['ipc']
             distill = partial(distill_shared, distill=distill, ipc=ipc, devices=tuple(devices), checkpoint=checkpoint)
-            offered = {}
+            offered = dict(on_step=on_step)
         elif accepted_kwargs(distill, 'resume_from'): offered['resume_from'] = checkpoint.state()
         taken = accepted_kwargs(distill, *offered)
         syn = distill(*train.xy, weights, seed=config['seed'], **{name: offered[name] for name in taken})
@@ -204,7 +206,7 @@ def _machine(device:str)->dict: # device, version, torch, commit, peak_memory_mb
     "On what, and by what code, a run was made, and how busy it was at the end"
     precision = ' with bfloat16' if has_bf16('cpu') else ''
     cpu = f'{platform.machine()}{precision}, {torch.get_num_threads()} threads'
-    name = torch.cuda.get_device_name() if torch.device(device).type == 'cuda' else cpu
+    name = torch.cuda.get_device_name(device) if torch.device(device).type == 'cuda' else cpu
     versions = dict(version=dd_debias.__version__, torch=torch.__version__, commit=git_commit())
     return dict(device=name, peak_memory_mb=peak_memory(device), load=load_average()) | versions
 
@@ -212,7 +214,7 @@ def _machine(device:str)->dict: # device, version, torch, commit, peak_memory_mb
 def _check_files(record, data, seed, folder):
     "Raises ValueError if folders of images have changed since the record. If they are gone, the record stays"
     given = default_arguments(data)
-    folders = [given[name] for name in ('source', 'test') if isinstance(given.get(name), (str, Path))]
+    folders = [given[name] for name in ('source', 'test', 'scene_source') if isinstance(given.get(name), (str, Path))]
     if not folders or not all(Path(f).expanduser().is_dir() for f in folders): return
     train, test = make_sets(data, seed)
     check_images_of(record, train, folder)
@@ -325,7 +327,7 @@ def _attempt(
 
     try:
         stop_in_time()
-        return one(on_step=stop_in_time)
+        return one(on_step=chain_hooks(getattr(one, 'keywords', {}).get('on_step'), stop_in_time))
     except (_OutOfTime, BlockingIOError): return None
     except Exception as e: return error_sentence(e)
 

@@ -192,7 +192,8 @@ def make_small_set(
     return said
 
 def _write(folder, train, syn, card): # the card last: a folder that has one is whole
-    if not (folder/'images').exists(): export(syn, folder) # else an interrupted call has
+    shutil.rmtree(folder/'images', ignore_errors=True) # of an interrupted call
+    export(syn, folder)
     save(syn, folder/'distilled.safetensors')
     with atomic_write(folder/'sheets.png') as file: file.write_bytes(figure_to_png(real_and_synthetic(train, syn)))
     for name, text in {'train.py': training_script(syn), 'README.md': card}.items():

@@ -155,7 +155,7 @@ def learning_rate(
 )->float: # as a share of the largest
     "The learning rate of an epoch"
     check_arguments(learning_rate, locals())
-    if schedule == 'step': return 1. if epoch < epochs//2 else .1
+    if schedule == 'step': return 1. if epoch < max(1, epochs//2) else .1
     rising = epochs//5 if schedule == 'onecycle' else 0 # epochs
     if epoch < rising: return (epoch+1)/(rising+1)
     fallen = (epoch-rising)/(epochs-rising)

@@ -15,11 +15,11 @@ from dd_debias.config import CHANGED, complete, to_config
 from dd_debias.coresets import distill_random
 from dd_debias.dataset import BiasedDataset
 from dd_debias.dm import distill_dm
-from dd_debias.evaluate import evaluate
+from dd_debias.evaluate import evaluate, evaluate_across
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import weigh_groups
 from dd_debias.nets import MLP
-from dd_debias.paper import cell_records, cells
+from dd_debias.paper import cell_records, cells, compare_to_paper, load_cell
 from dd_debias.records import append_line, read_json, read_records, recorded, table
 from dd_debias.run import run
 from dd_debias.train import train_classifier
@@ -91,9 +91,28 @@ def test_different_runs_are_not_averaged(tmp_path):
     with pytest.raises(ValueError, match='differ in distill.augment'): table(read_records(tmp_path))
     assert len(table(read_records(tmp_path), index=['distill.augment'])) == 2
 
+def test_arguments_that_are_lists_are_compared(tmp_path):
+    nets = partial(evaluate_across, nets=[MLP], train=partial(train_classifier, epochs=1))
+    for seed in np.arange(2): run(color_digits, partial(distill_random, ipc=1), None, nets, seed=seed, out=tmp_path)
+    assert table(read_records(tmp_path)).size == 1
+
+def test_a_chosen_precision_is_another_run(tmp_path):
+    configs = [to_config(f) for f in (distill_dm, partial(distill_dm, bf16=False), partial(distill_dm, bf16=True))]
+    assert 'bf16' not in configs[0] and [c['bf16'] for c in configs[1:]] == [False, True]
+
 painted_with = [0]
 
 def repainted(split='train', *, seed=0): return color_digits(split=split, seed=painted_with[0])[:200]
+
+def in_front_of(split='train', *, scene_source, seed=0): return repainted(split)
+
+def test_changed_scenes_do_not_give_the_record(tmp_path, monkeypatch):
+    (tmp_path/'scenes').mkdir()
+    data = partial(in_front_of, scene_source=str(tmp_path/'scenes'))
+    go = partial(run, data, partial(distill_random, ipc=1), None, quick_evaluate, out=tmp_path)
+    assert go() == go()
+    monkeypatch.setattr(f'{__name__}.painted_with', [1])
+    with pytest.raises(ValueError, match='not those that the run in'): go()
 
 def stopped(data, test, *, seed, on_step): raise KeyboardInterrupt
 
@@ -139,6 +158,13 @@ def test_damaged_lines_are_left_out(line, tmp_path):
     with pytest.warns(UserWarning, match=r'digits\.jsonl, line 2 is .* left out'): assert len(read_records(file)) == 2
     (tmp_path/'record.json').write_text(line)
     with pytest.raises(ValueError, match=r'record\.json is damaged'): read_json(tmp_path/'record.json')
+
+def test_cells_that_are_not_recorded(tmp_path):
+    "in a folder without any record"
+    chosen = cells('part == "table1"')[:2]
+    assert compare_to_paper(chosen, read_records(tmp_path)).seeds.tolist() == [0, 0]
+    with pytest.raises(FileNotFoundError, match='has no record of this cell; run: dd-debias sweep'):
+        load_cell(next(chosen.itertuples()), tmp_path)
 
 def test_records_that_are_not_there(tmp_path):
     for name in ('no.jsonl', 'no'):

@@ -1,5 +1,6 @@
 "Runs that are killed, interrupted, or shared between processes and devices"
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 import torch
 from common import COMMAND, left
 
+from dd_debias.artifacts import read_losses
 from dd_debias.bias import color_digits
 from dd_debias.coresets import distill_random
 from dd_debias.distilled import Distilled, load
@@ -264,6 +266,48 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(tmp_path):
     with pytest.raises(KeyboardInterrupt): one()
     one()
     assert seen == [*range(1, 31), *range(21, 61)]
+
+def test_a_run_made_again_is_not_the_one_before(tmp_path):
+    "A deleted folder, and an interruption: the line of the earlier run is not taken for the record of this one"
+    one, folder = of_digits(tmp_path)
+    first = one()
+    shutil.rmtree(folder)
+    def stop(step, steps, state):
+        if state['phase'] == 'distill': raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): one(on_step=stop)
+    again = one()
+    assert load(folder/'distilled.safetensors').ipc == 2 and again['accuracy'] == first['accuracy']
+    assert again['begun'] > first['begun'] and again['begun'] == json.loads((folder/'config.json').read_text())['begun']
+
+def test_a_sweep_keeps_the_hook_of_a_run(tmp_path):
+    phases = []
+    one, _ = of_digits(tmp_path, on_step=lambda step, steps, state: phases.append(state['phase']))
+    assert len(sweep([one])) == 1 and phases.count('distill') == 60
+
+def test_what_a_first_shard_tells(tmp_path):
+    "The hook of a run sees its steps and losses; when it raises, the processes end, long before their last step"
+    told = []
+    def note(step, steps, state):
+        if state['phase'] == 'distill': told.append((step, steps, state['loss']))
+    one, folder = of_digits(tmp_path/'a', device='cpu,cpu', on_step=note)
+    one()
+    assert [step for step, _, _ in told] == [*range(1, 61)] and told[0][2] > 0
+    assert len(read_losses(folder/'losses.csv').query('phase == "distill"')) == 60
+
+    def stop(*_): raise KeyboardInterrupt
+    endless = partial(distill_dm, steps=10**6, batch=4, net=partial(ConvNet, width=4))
+    before = multiprocessing.active_children()
+    with pytest.raises(KeyboardInterrupt):
+        distill_shared(*color_digits()[:100].xy, ipc=1, distill=endless, devices=['cpu']*2, on_step=stop)
+    assert multiprocessing.active_children() == before
+
+def fail_in_the_second(images, labels, weights=None, *, ipc=1, seed=0, shard=(0, 1)):
+    if shard[0] == 1: raise ValueError('this shard fails')
+    return distill_dm(images, labels, ipc=ipc, steps=10**6, batch=4, net=partial(ConvNet, width=4), shard=shard)
+
+def test_a_shard_that_fails_ends_the_others():
+    with pytest.raises(ValueError, match='this shard fails'):
+        distill_shared(*color_digits()[:100].xy, ipc=1, distill=fail_in_the_second, devices=['cpu']*2)
 
 def test_a_shard_goes_on_from_its_checkpoint(tmp_path):
     seen = []

@@ -63,6 +63,11 @@ def test_names_cannot_write_html(runs):
     page = run_page(record | dict(classes=[bad]*10, device=bad, name=bad))
     assert bad not in page and html.escape(bad) in page
 
+def test_accuracies_that_are_no_numbers(runs):
+    record = json.loads(next(runs.glob('*/record.json')).read_text())
+    page = run_page(record | dict(accuracy=dict(all=[float('nan')], worst=[120.])))
+    assert [f'width:{share}%' in page for share in ('0.0', '100.0', 'nan')] == [True, True, False]
+
 def test_nothing_to_report(tmp_path):
     with pytest.raises(ValueError, match='folder: .* has no records of runs; give the folder'): report(tmp_path)
     with pytest.raises(FileNotFoundError): report(tmp_path/'missing.jsonl')

@@ -71,6 +71,17 @@ def test_an_interrupted_call_goes_on(tmp_path):
     small()
     assert made == [0] and names(tmp_path/'small') == FILES
 
+def test_images_of_an_interrupted_call_are_replaced(tmp_path, monkeypatch):
+    train = color_digits(conflict=.05)[:400]
+    def small(ipc): make_small_set(train, partial(distill_random, ipc=ipc), weigh_groups, out=tmp_path/'small')
+    def interrupted(*_): raise KeyboardInterrupt
+    with monkeypatch.context() as m:
+        m.setattr('dd_debias.small_set.save', interrupted) # after the images are written
+        with pytest.raises(KeyboardInterrupt): small(1)
+    (tmp_path/'small/unfinished/run/distilled.safetensors').unlink()
+    small(3)
+    assert len(list((tmp_path/'small/images').rglob('*.png'))) == 30 and names(tmp_path/'small') == FILES
+
 @pytest.mark.parametrize('classes,size', [(3, 64), (20, 32)])
 def test_the_command_takes_photographs_of_any_shape(classes, size, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -27,13 +27,14 @@ from dd_debias.encoder import embed, train_encoder
 from dd_debias.evaluate import confidence_interval, evaluate, evaluate_across
 from dd_debias.fairdd_sets import PURE_COLORS
 from dd_debias.files import Checkpoint
-from dd_debias.groupdro import train_groupdro
-from dd_debias.groups import cluster_weights, group_weights
+from dd_debias.groupdro import train_groupdro, train_reweighted
+from dd_debias.groups import cluster_weights, group_weights, weigh_groups
 from dd_debias.kde import kde_weights, weigh_kde
 from dd_debias.mtt import distill_mtt
 from dd_debias.nets import MLP, ConvNet
 from dd_debias.pixels import to_uint8
 from dd_debias.plots import show_images
+from dd_debias.run import check_parts
 from dd_debias.runtime import accepted_kwargs, oracle_kwargs
 from dd_debias.sampling import ClassSampler, resample
 from dd_debias.train import train_classifier
@@ -155,6 +156,10 @@ WRONG = {
     'state of a longer run': (
         lambda: distill_dm(*few.xy, ipc=1, steps=2, resume_from=at_rest(torch.zeros(10, 3, 16, 16)) | dict(step=4)),
         'resume_from: 4 steps are done, and this run has 2'),
+    'an oracle for a synthetic set': (
+        lambda: check_parts(distill_random, partial(evaluate, train=train_groupdro), few, few), 'whose bias is known'),
+    'an oracle that weighs for a trainer': (
+        lambda: train_reweighted(*few.xy, weigh=weigh_groups), 'weigh_groups needs a set whose bias is known'),
     'list of images': (lambda: BiasedDataset([few.images[0], few.images[1]], [0, 1]), 'images must be a tensor'),
     'colors in bytes': (
         lambda: paint_color(few.images[:, :1], few.labels, colors=PURE_COLORS),
