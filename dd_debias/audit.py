@@ -153,10 +153,13 @@ def weight_histogram(
     return fig
 
 # %% ../nbs/26_audit.ipynb #a347287c
+def _by_weight(labels, w, c): # (N,), (N,) -> (n,) the indices of class c, from heavy to light
+    members = (labels == c).nonzero().flatten()
+    return members[w[members].argsort(descending=True, stable=True)]
+
 def _heaviest_and_lightest(labels, w, c, n): # (N,), (N,) -> two tensors of up to n indices, each from heavy to light
     "The ends of class c. No image is at both"
-    members = (labels == c).nonzero().flatten()
-    order = members[w[members].argsort(descending=True, stable=True)]
+    order = _by_weight(labels, w, c)
     middle = math.ceil(len(order)/2)
     return order[:middle][:n], order[middle:][-n:]
 
@@ -237,8 +240,7 @@ def _listed(labels, w, most): # (N,), (N,) -> for each class indices of its heav
     each = max(8, most//classes)
     chosen = []
     for c in range(classes):
-        members = (labels == c).nonzero().flatten()
-        order = members[w[members].argsort(descending=True, stable=True)]
+        order = _by_weight(labels, w, c)
         lightest = each//4
         chosen.append(order if len(order) <= each else torch.cat([order[:each-lightest], order[-lightest:]]))
     return chosen

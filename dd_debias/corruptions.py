@@ -466,7 +466,7 @@ PRESETS = dict(
     mixed=('brightness', 'contrast', 'gaussian_noise', 'frost', 'elastic', 'gaussian_blur', 'defocus_blur',
            'impulse_noise', 'saturate', 'pixelate'))
 
-def _check_corrupt(images, bias, names, severity):
+def _check_corrupt(images, bias, names):
     "Raises ValueError unless the arguments of `corrupt` fit"
     check_bytes('images', images, 'N', 3, 'H', 'W')
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
@@ -490,7 +490,7 @@ def corrupt(
     "Corrupt each image as its bias says. Raises ValueError unless images, bias, names and severity fit"
     check_arguments(corrupt, locals())
     if isinstance(names, str): names = PRESETS.get(names, names)
-    _check_corrupt(images, bias, names, severity)
+    _check_corrupt(images, bias, names)
     out = images.clone()
     for k, name in enumerate(names):
         members = (bias == k).nonzero().flatten()

@@ -11,8 +11,10 @@ __all__ = ['demo', 'before_and_after']
 import sys
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from .bias import color_digits
 from .coresets import distill_random
@@ -55,7 +57,8 @@ def demo(
         if show_progress: print(name, file=sys.stderr)
         record = run(partial(color_digits, conflict=.05), distill, weigh, how,
                      seed=seed, device=device, out=out, show_progress=show_progress)
-        rows[name] = {part: sum(record['accuracy'][part])/2 for part in ('all', 'aligned', 'conflicting')}
+        accuracy = record['accuracy'] # column -> one number a network
+        rows[name] = {part: fmean(accuracy[part]) for part in ('all', 'aligned', 'conflicting')}
         if distill: sets[name] = load(Path(out)/record['name']/'distilled.safetensors')
     scores = pd.DataFrame(rows).T.rename_axis('trained on')
     picture = figure_to_png(before_and_after(sets['DM'], sets['DM + KDE'], scores))
@@ -67,7 +70,7 @@ def before_and_after(
     before:Distilled,
     after:Distilled,
     scores:pd.DataFrame, # columns aligned and conflicting, one row a method
-):
+)->Figure:
     "Two synthetic sets side by side, above the accuracies of everything in `scores`"
     fig, axes = subplots(2, 2, figsize=(9, 7.4), height_ratios=[4.2, 2.2])
     for ax, title, syn in zip(axes[0], ('without weights', 'with weights'), (before, after), strict=True):

@@ -29,11 +29,11 @@ from .runtime import accepted_kwargs, check_device, oracle_kwargs, torch_default
 
 # %% ../nbs/59_estimate.ipynb #f4302381
 class _Enough(Exception):
-    "So many steps tell it"
+    "Raised by a hook to end a phase after enough steps"
 
 class Trial(NamedTuple):
-    "What the first steps of a phase have told"
-    steps:int # that it has, 0 for what counts none
+    "Measurements from the first steps of a phase"
+    steps:int # of the whole phase, 0 if it reports none
     a_step:float # seconds
     seconds:float # of the whole phase
     state:dict # of the last step that was taken

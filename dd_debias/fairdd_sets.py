@@ -54,7 +54,7 @@ def paint_shaded(
     "Colour by grey level: C-FMNIST (FairDD, appendix B and code)"
     check_arguments(paint_shaded, locals())
     colors = _colors_of(images, bias).float()/255
-    level, start = (images, 0) if ground == 'foreground' else (255-images, 255) # white, which is 1 where a color ends
+    level, start = (images, 0) if ground == 'foreground' else (255-images, 255) # FairDD's colors end at 1
     painted = []
     for x, color in zip(level.split(4096), colors.split(4096), strict=True): # in blocks, which bounds the memory
         shaded = start+x.float()/255*(color-start)

@@ -60,7 +60,7 @@ def _load_rows(
         if label not in (0, 1) or b not in (0, 1):
             raise ValueError(f'{path}: label and bias must be 0 or 1, got {label} and {b}; unpack the set again')
     paths, labels, bias = zip(*rows, strict=True)
-    images, kept = read_files(paths, size, cache=data_root(root)/'decoded')
+    images, kept = read_files(paths, size, cache=folder/'decoded')
     if not len(kept): raise ValueError(f'{paths[0]} and the others cannot be read; unpack the set again')
     kept_paths = tuple(str(paths[i]) for i in kept.tolist())
     return BiasedDataset(images, torch.tensor(labels)[kept], torch.tensor(bias)[kept], classes, kept_paths)

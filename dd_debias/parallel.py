@@ -85,7 +85,7 @@ def _begin(told:Any)->None:
     end_with_parent()
 
 def _tell(told:Any)->Callable: # a hook
-    "Tells the process that has started this one: once a second, two hundred times at least"
+    "Tells the process that has started this one: every two-hundredth of the steps, and once a second"
     last = 0.
     def hook(step, steps, state):
         nonlocal last

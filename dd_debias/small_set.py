@@ -170,9 +170,9 @@ def make_small_set(
     folder = Path(out)
     check_folder(folder)
     unfinished = folder/UNFINISHED
-    judge = None if test is None else to_config(evaluate)
+    how = None if test is None else to_config(evaluate)
     config = dict(data=dict(function='make_small_set'), weigh=to_config(weigh), distill=to_config(distill),
-                  evaluate=judge, seed=seed)
+                  evaluate=how, seed=seed)
     devices = device.split(',')
     for d in devices: check_device(d)
     train = train.to(devices[0])
