@@ -627,7 +627,9 @@ def read_bias(
     for path, bias in zip(table.path, table.bias, strict=True):
         for start in (Path(), source): shown[os.path.realpath(start/str(path))] = bias
     without = [path for path in paths if not isinstance(shown.get(os.path.realpath(path)), str)]
-    if without: raise ValueError(f'bias: {file} has none for {len(without)} images, the first is {without[0]}')
+    if without:
+        raise ValueError(f'bias: {file} has none for {len(without)} images, the first is {without[0]}; '
+                         f'its paths must begin here or in {source}')
     return [shown[os.path.realpath(path)] for path in paths]
 
 # Arrays and data sets

@@ -351,28 +351,31 @@ def _verdict_html(verdict, measured, shared):
 
 def _judgement(verdict, measured, shared): # sentences; also whether the weights follow a shortcut that was measured
     best = measured.drop_duplicates('class')
-    missed = verdict['by_property'] >= .65 and best.rare.median() > .8*best.within.median()
+    missed = verdict['by_property'] >= .65 and best.weight.median() > .8*best.within.median()
     text = shortcut_sentences(verdict)
     if verdict['answer'] == 'none seen' and shared_sentences(_in_common(measured, shared)): text += _IN_COMMON
-    return f'{text} {_NOT_FOLLOWED} {_advice(verdict)}' if missed else text
+    return f'{text} {_NOT_FOLLOWED} {_advice(verdict, best)}' if missed else text
 
-def _advice(verdict): # on weights that may follow
+def _advice(verdict, best): # on weights that may follow
     if verdict['accuracy'] >= SURE: return _TRY_BIAS_ONLY
-    return _TRY_PROPENSITY if verdict['smallest'] >= 500 else _TOO_FEW
+    advice = _TRY_PROPENSITY if verdict['smallest'] >= 500 else f'{_TRY_PROPENSITY} {_FEW}'
+    strongest = best.property[best.difference.idxmax()]
+    if len(best) < 4 and ', ' in strongest: advice += f" Or weigh_property (--weigh property --by '{strongest}')."
+    return advice
 
 _IN_COMMON = ' But some classes have something in common, see below: a shortcut, or what these classes are.'
-_NOT_FOLLOWED = ('But the weights do not follow what was measured below: the rarest images of a class have it too. '
-                 'Distilled with these weights, the small set will keep it.')
+_NOT_FOLLOWED = ('But the weights do not follow what was measured below: images that have it carry nearly all of '
+                 'the weight. Distilled with these weights, the small set will keep it.')
 _TRY_BIAS_ONLY = ('If they are not by weigh_bias_only with a FrameEncoder, try that '
                   '(--weigh bias_only --encoder FrameEncoder).')
 _TRY_PROPENSITY = 'If they are not by weigh_propensity, try that (--weigh propensity).'
-_TOO_FEW = 'With fewer than 500 images of a class weights may cost accuracy; add images, above all such that lack it.'
+_FEW = 'With fewer than 500 images of a class weights may cost accuracy: compare, and add images that lack it.'
 
 def _properties_html(sentences):
     if not sentences: return ''
     said = [f'<li>{html.escape(sentence)}</li>' for sentence in sentences]
     head = '<h2>What can be measured</h2>'
-    hint = 'A shortcut, or the class itself; a shortcut that the weights have found is uncommon in its rarest tenth.'
+    hint = 'A shortcut, or the class itself; images with a shortcut that the weights follow carry less of the weight.'
     return f'{head}\n<p class="hint">{hint}</p>\n<ul>{"".join(said)}</ul>'
 
 def _table_html(table):

@@ -72,7 +72,7 @@ SWITCHES = ('--dry-run', '--baseline', '--no-baseline')
 
 def _shown(default:Any)->str:
     "A default as the help shows it: a function by its name, a partial with what it fixes"
-    if default == '': return 'none'
+    if default in ('', None): return 'none'
     if not callable(default): return str(default)
     fixed = [f'{name}={value}' for name, value in getattr(default, 'keywords', {}).items()]
     name = getattr(default, 'func', default).__name__
@@ -161,6 +161,7 @@ def _with_options(command:Callable, tokens:list[str])->Callable:
     options = [option for part, f in parts.items() for option in _options(part, f, arguments.count)]
     without = {_distill: ['data__source'], _audit: ['data__test', 'data__held_out']} # given already; no test there
     options = [p for p in options if p.name not in without.get(command, [])]
+    if command is _distill: options = [p.replace(default=None) if p.name == 'data__held_out' else p for p in options]
     own = [p for p in takes.values() if p.kind is not p.VAR_KEYWORD]
     extended = wraps(command)(partial(command))
     extended.__signature__ = inspect.Signature(own+options)
@@ -218,7 +219,8 @@ def _run(
     if dry_run:
         _print_dry_run(*of_run(parts.get('weigh')), seed=seed, device=device, out=out)
         if baseline and 'distill' in parts and 'weigh' in parts:
-            print('If the bias of the set is unknown, the same follows without weights (not with --no-baseline)')
+            print('If the bias of the set is unknown, as of images of your own, as much follows for a run without weights '
+                  '(not with --no-baseline)')
         return
 
     def one(weigh):
@@ -255,7 +257,8 @@ def _print_dry_run(data:Callable, distill:Callable|None, weigh:Callable|None, ev
     print(f"{'seed':10}{seed}\nThe run {state} {folder}\n")
     device = device.split(',')[0] # one is enough to time a step
     expected = estimate(data, distill, weigh, evaluate, seed=seed, device=device)
-    print(expected.rename(columns=dict(a_step='s a step', seconds='s in all')).round(2).to_string(na_rep=''))
+    shown = expected.rename(columns=dict(a_step='s a step', seconds='s in all')).round(2)
+    print(shown.astype(object).fillna('').to_string())
     print(f'about {expected.seconds.sum()/60:.1f} min in all; the most memory that was used: {peak_memory(device)} MB')
 
 def _watch_run(tracker:str, name:str, out:str, accuracy_every:int, evaluator:Callable)->Callable: # a hook
@@ -264,7 +267,8 @@ def _watch_run(tracker:str, name:str, out:str, accuracy_every:int, evaluator:Cal
     return watch_hook(log, evaluate=one_network, accuracy_every=accuracy_every)
 
 UNKNOWN = ('The bias of this set is unknown. Rare images are the tenth of the test images of each class that is rarest in '
-           'the features of an encoder; weights that take effect raise the accuracy on them.')
+           'the features of an encoder. Those that go against a shortcut are among them where the encoder follows it; '
+           'whether weights help against it, only images or labels without it can tell.')
 HELD_OUT = (' The test images are held out of the training images and carry the same bias, so weights may lower the '
             'accuracy on all and on common ones. To know more, give images without the shortcut as --test FOLDER, or the '
             'bias as --bias FILE.')
@@ -301,7 +305,8 @@ def _print_accuracy(records:dict[str, dict])->None: # heading -> record
     print(f'accuracy in percent over {len(first)} networks; chance is {100/classes:.1f}{deo}')
     if len(scores) > 1: print(f"{'':12}", *(f'{heading:>14}' for heading in scores))
     for column in first.columns[~by_class]:
-        cells = [f'{s[column].mean():5.1f} ± {s[column].std(ddof=0):.1f}' for s in scores.values()]
+        spread = [f' ± {s[column].std(ddof=0):.1f}' if len(s) > 1 else '' for s in scores.values()]
+        cells = [f'{s[column].mean():5.1f}{of_it}' for s, of_it in zip(scores.values(), spread, strict=True)]
         print(f"{column.replace('_', ' '):12}", *(f'{cell:>14}' if len(scores) > 1 else cell for cell in cells))
 
 def _audit(
@@ -472,7 +477,7 @@ def _sweep(
     print(f'{len(done)} new runs; see {out}')
 
 def _export(
-    file:_help(str, 'a synthetic set, such as results/<run>/distilled.safetensors'),
+    file:_help(str, 'a synthetic set, such as results/NAME/distilled.safetensors'),
     folder:_help(str, 'where to write'),
 )->None:
     "Write a synthetic set as PNG files and as tensors"
@@ -514,6 +519,8 @@ def _status(call:Callable, command:str='')->int:
         print(end='', flush=True) # so that a full disk is noticed here
     except CycloptsError as e:
         text = str(e) if str(e).endswith(('.', '?')) else f'{e}.'
+        folder = next((token for token in getattr(e, 'unused_tokens', None) or [] if os.path.isdir(token)), None)
+        if folder: text = f'{folder} is a folder; write --source {shlex.quote(folder)}.'
         return _fail(f'{text} See dd-debias {command} --help')
     except KeyboardInterrupt: return _fail('stopped; what was begun goes on when the same command is given again', 130)
     except BaseException as e: # SystemExit too, of a module that is not ours

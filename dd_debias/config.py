@@ -80,7 +80,7 @@ def to_config(
         try: source = inspect.getsource(f)
         except (OSError, TypeError) as e:
             raise ValueError(f'{name} cannot be recorded, since its source is not at hand; define it in a file') from e
-        config['source'] = hashlib.blake2b(source.encode(), digest_size=4).hexdigest()
+        config['source_hash'] = hashlib.blake2b(source.encode(), digest_size=4).hexdigest()
     left_out = _never_recorded(f)
     given = {name: _to_plain(name, value, f.__name__) for name, value in chosen.items() if name not in left_out}
     return config | _defaults(f) | given
@@ -155,7 +155,7 @@ def config_code(
     f = _our_function(config['function'])
     usual = _defaults(f) if f else {}
     written = [f'{argument}={config_code(value, imports)}' for argument, value in complete(config).items()
-               if argument not in ('function', 'source') and (argument not in usual or usual[argument] != value)]
+               if argument not in ('function', 'source_hash') and (argument not in usual or usual[argument] != value)]
     if not written: return name
     imports.setdefault('functools', set()).add('partial')
     return f"partial({', '.join([name, *written])})"

@@ -19,7 +19,7 @@ from .arguments import check_arguments
 from .dataset import class_counts
 from .encoder import GlanceEncoder, embed, train_encoder
 from .kde import as_tensor, back_to_device, check_features
-from .properties import image_properties, shared_properties
+from .properties import class_properties, image_properties, shared_properties
 from .runtime import derive_seed
 from .weights import normalize_weights
 
@@ -145,7 +145,7 @@ def weigh_property(
     *,
     seed:int=0, # nothing is drawn
     by:str|None=None, # such as 'saturation, image', see `image_properties`; None: the first of `shared_properties`
-    above:float|None=None, # the threshold between the groups; None: that of `shared_properties`
+    above:float|None=None, # the threshold between the groups; None: that which separates some classes best
 )->Tensor: # (N,) mean one within each class
     "Two groups, above and below a threshold of a measurement: for a shortcut of two values that several classes share"
     check_arguments(weigh_property, locals())
@@ -153,9 +153,12 @@ def weigh_property(
     if by is not None and by not in properties:
         raise ValueError(f'by must be a measure and a region, such as {properties.columns[0]!r}, got {by!r}')
     if by is None or above is None:
-        table = shared_properties(properties if by is None else properties[[by]], labels)
+        chosen = properties if by is None else properties[[by]]
+        table = shared_properties(chosen, labels)
+        if table.empty and by is not None: # of two or three classes: what separates one from the others
+            table = class_properties(chosen, labels).sort_values('difference', ascending=False, ignore_index=True)
         if table.empty:
-            raise ValueError('by: fewer than four classes cannot share a property; give by and above, '
+            raise ValueError('by: fewer than four classes cannot share a property; give by, such as an audit finds it, '
                              'or take weigh_propensity')
         by = table.property[0]
         if above is None: above = table.threshold[0]

@@ -102,10 +102,10 @@ def file_properties(
 def class_properties(
     properties:pd.DataFrame, # (N rows), from `image_properties`, `file_properties` or of your own
     labels:Tensor, # (N,) 0..C-1
-    weights:Tensor|None=None, # (N,) None: no column rare
+    weights:Tensor|None=None, # (N,) None: no column weight
 )->pd.DataFrame: # a row for each class and property
     """What separates a class from all others: a threshold, whether the class is above or below it, and the shares of
-    the class, of the others and of its rarest tenth that are; by class, the largest difference first"""
+    the class, of the others and of the weight of the class that are; by class, the largest difference first"""
     table = _compare(properties, labels, weights, _separate, 'class')
     return table.sort_values(['class', 'difference'], ascending=[True, False], ignore_index=True)
 
@@ -113,26 +113,18 @@ def _compare(properties, labels, weights, separate, of): # rows of `separate`, e
     if len(labels) != len(properties):
         raise ValueError(f'labels must be one for each row of properties, {len(properties)}, got {len(labels)}')
     classes = labels.cpu().numpy()
-    rarest = None if weights is None else _rarest_tenth(weights.cpu().numpy(), classes)
+    w = None if weights is None else weights.cpu().numpy()
     rows = [dict(row, property=name) for name in properties
-            for row in separate(properties[name].to_numpy(), classes, rarest)]
-    columns = [of, 'property', 'side', 'threshold', 'within', 'elsewhere', 'rare', 'difference']
-    if weights is None: columns.remove('rare')
+            for row in separate(properties[name].to_numpy(), classes, w)]
+    columns = [of, 'property', 'side', 'threshold', 'within', 'elsewhere', 'weight', 'difference']
+    if w is None: columns.remove('weight')
     return pd.DataFrame(rows, columns=columns)
 
-def _share_beyond(values, threshold, side): # NaN where there are none
-    if not len(values): return float('nan')
-    return (values <= threshold if side == 'below' else values > threshold).mean()
+def _weight_beyond(values, weights, threshold, side): # (n,), (n,) -> share of the weight
+    beyond = values <= threshold if side == 'below' else values > threshold
+    return weights[beyond].sum()/weights.sum()
 
-def _rarest_tenth(weights, labels): # (N,), (N,) -> (N,) bool, the heaviest tenth of each class, at least one
-    rarest = np.zeros(len(labels), dtype=bool)
-    for c in np.unique(labels):
-        members = np.flatnonzero(labels == c)
-        heaviest = weights[members].argsort(kind='stable')[::-1]
-        rarest[members[heaviest[:max(1, round(len(members)/10))]]] = True
-    return rarest
-
-def _separate(values, labels, rarest): # (N,), (N,), (N,) bool or None -> for each class a dict
+def _separate(values, labels, weights): # (N,), (N,), (N,) or None -> for each class a dict
     known = ~np.isnan(values)
     order = np.flatnonzero(known)[np.argsort(values[known], kind='stable')] # from small to large
     ascending = values[order]
@@ -151,7 +143,9 @@ def _separate(values, labels, rarest): # (N,), (N,), (N,) bool or None -> for ea
         threshold = (ascending[i]+ascending[min(i+1, len(ascending)-1)])/2
         row = {'class': c, 'side': side, 'threshold': threshold, 'within': shares[0], 'elsewhere': shares[1],
                'difference': shares[0]-shares[1]}
-        if rarest is not None: row['rare'] = _share_beyond(values[rarest & (labels == c) & known], threshold, side)
+        if weights is not None:
+            members = known & (labels == c)
+            row['weight'] = _weight_beyond(values[members], weights[members], threshold, side)
         rows.append(row)
     return rows
 
@@ -159,14 +153,14 @@ def _separate(values, labels, rarest): # (N,), (N,), (N,) bool or None -> for ea
 def shared_properties(
     properties:pd.DataFrame, # (N rows), from `image_properties`, `file_properties` or of your own
     labels:Tensor, # (N,) 0..C-1
-    weights:Tensor|None=None, # (N,) None: no column rare
+    weights:Tensor|None=None, # (N,) None: no column weight
 )->pd.DataFrame: # a row for each property; none where there are fewer than four classes
     """What separates some classes from all others: which (the fewer), a threshold, whether they are above or below it,
-    and the shares of these classes, of the others and of their rarest tenth that are; the largest difference first"""
+    and the shares of these classes, of the others and of their weight that are; the largest difference first"""
     table = _compare(properties, labels, weights, _separate_classes, 'classes')
     return table.sort_values('difference', ascending=False, ignore_index=True)
 
-def _separate_classes(values, labels, rarest): # (N,), (N,), (N,) bool or None -> one dict, or none
+def _separate_classes(values, labels, weights): # (N,), (N,), (N,) or None -> one dict, or none
     known = ~np.isnan(values)
     present = np.unique(labels[known])
     if len(present) < 4: return []
@@ -183,8 +177,9 @@ def _separate_classes(values, labels, rarest): # (N,), (N,), (N,) bool or None -
     else: chosen, side, within, elsewhere = large, 'above', 1-last[cut, t], 1-first[cut, t]
     row = {'classes': sorted(chosen.tolist()), 'side': side, 'threshold': thresholds[t], 'within': within,
            'elsewhere': elsewhere, 'difference': within-elsewhere}
-    if rarest is not None:
-        row['rare'] = _share_beyond(values[rarest & np.isin(labels, chosen) & known], thresholds[t], side)
+    if weights is not None:
+        members = known & np.isin(labels, chosen)
+        row['weight'] = _weight_beyond(values[members], weights[members], thresholds[t], side)
     return [row]
 
 
@@ -222,5 +217,5 @@ def _facts(row, own): # own: 'its' or 'their'
     small, large = (MEASURES | FILE_MEASURES).get(measure, (f'low in {measure}', f'high in {measure}'))
     word = small if row['side'] == 'below' else large
     where = {'': '', 'image': '', 'center': ' in the center'}.get(region, f' at the {region}')
-    text = f"{word}{where}: {row['within']:.0%} of {own} images are, {row['elsewhere']:.0%} of the others"
-    return text+(f", {row['rare']:.0%} of {own} rarest tenth." if 'rare' in row else '.')
+    weight = f" ({row['weight']:.0%} of {own} weight)" if 'weight' in row else ''
+    return f"{word}{where}: {row['within']:.0%} of {own} images{weight} are, {row['elsewhere']:.0%} of the others."

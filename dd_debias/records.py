@@ -130,6 +130,8 @@ def _upgrade_config(config):
     if 'function' not in config: return config
     config['function'] = FUNCTIONS.get(config['function'], config['function'])
     renamed = ARGUMENTS.get(config['function'], {})
+    of_the_user = not config['function'].startswith('dd_debias.') and 'source_hash' not in config
+    if of_the_user: renamed = dict(source='source_hash')
     return {renamed.get(name, name): value for name, value in config.items()}
 
 # %% ../nbs/51_records.ipynb #1a8b4eec

@@ -127,7 +127,7 @@ def check_parts(
     if distill and trainer: oracle_kwargs(trainer, None) # of a synthetic set nobody knows the bias
     of_distiller = default_arguments(distill)
     if of_distiller.get('repeat') is False and of_distiller.get('init') != 'noise':
-        check_ipc(of_distiller['ipc'], labels, torch.ones_like(labels))
+        check_ipc(of_distiller['ipc'], labels, torch.ones_like(labels), train.classes)
     check_nets(distill, evaluate, images, len(class_counts(labels)))
 
 def check_nets(
@@ -212,10 +212,12 @@ def _machine(device:str)->dict: # device, version, torch, commit, peak_memory_mb
 
 # %% ../nbs/53_run.ipynb #1f8daa88
 def _check_files(record, data, seed, folder):
-    "Raises ValueError if folders of images have changed since the record. If they are gone, the record stays"
+    """Raises ValueError if folders of images have changed since the record, or the images that a function of the user
+    makes. If folders are gone, the record stays"""
     given = default_arguments(data)
     folders = [given[name] for name in ('source', 'test', 'scene_source') if isinstance(given.get(name), (str, Path))]
-    if not folders or not all(Path(f).expanduser().is_dir() for f in folders): return
+    if not all(Path(f).expanduser().is_dir() for f in folders): return
+    if not folders and 'source_hash' not in record['data']: return
     train, test = make_sets(data, seed)
     check_images_of(record, train, folder)
     if list(train.classes) != record.get('classes', list(train.classes)): # old records have none

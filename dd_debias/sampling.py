@@ -8,7 +8,7 @@ Docs: https://dd-debias.github.io/dd-debias/sampling.html.md"""
 __all__ = ['SAMPLING', 'ClassSampler', 'check_sampling', 'draw_by_weight', 'check_ipc', 'resample', 'epoch_batches']
 
 # %% ../nbs/21_sampling.ipynb #944f7aa1
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -83,14 +83,16 @@ def check_ipc(
     ipc:int, # images per class
     labels:Tensor, # (N,)
     weights:Tensor, # (N,)
+    names:Sequence[str]=(), # of the classes
 )->Tensor: # (C,) samples of positive weight
     "Raises ValueError if a class has fewer samples of positive weight than `ipc`"
     available = labels[weights > 0].bincount(minlength=int(labels.max())+1) # (C,)
     short = (available < ipc).nonzero().flatten().tolist()
     if short:
         c = short[0]
-        raise ValueError(f'ipc: {ipc} images per class asked for, but class {c} has {available[c]} of positive weight; '
-                         'lower ipc, or repeat=True')
+        name = names[c] if names else c
+        raise ValueError(f'ipc: {ipc} images per class asked for, but class {name} has {available[c]} of positive '
+                         'weight; lower ipc, or repeat=True')
     return available
 
 # %% ../nbs/21_sampling.ipynb #a4d4509d

@@ -30,7 +30,7 @@ from .evaluate import evaluate
 from .files import atomic_write
 from .kde import weigh_kde
 from .plots import figure_to_png, subplots
-from .run import check_parts, distill_once, weigh_once
+from .run import check_parts, default_arguments, distill_once, weigh_once
 from .runtime import accepted_kwargs, chain_hooks, check_device, progress_bar
 
 # %% ../nbs/56_small_set.ipynb #85c3c969
@@ -119,6 +119,7 @@ def dataset_card(
     *,
     title:str,
     scores:pd.DataFrame|None=None, # accuracy in percent, a row for each set that networks were trained on
+    how:str='', # they were trained and tested
 )->str: # Markdown, with a head for the Hugging Face hub
     "What a set was made of, what was found, how to use it, and its configuration"
     n = len(syn.xy[0])
@@ -126,7 +127,7 @@ def dataset_card(
     accuracy = ''
     if scores is not None:
         names = {f'class_{c}': f'class {name}' for c, name in enumerate(class_names(train))}
-        accuracy = f'\n## Accuracy on the test images\n\n{_markdown(scores.rename(columns=names))}\n'
+        accuracy = f'\n## Accuracy on the test images\n\n{_markdown(scores.rename(columns=names))}\n\n{how}\n'
     config = {part: syn.config[part] for part in ('distill', 'weigh', 'seed', 'dataset_hash')}
     return CARD.format(
         title=title, quoted_title=json.dumps(title),
@@ -187,7 +188,7 @@ def make_small_set(
                            on_step=hook('distill'), on_expert=hook('experts'))
         scores = None if test is None else _compare(syn, train, test, evaluate, seed, hook)
         if scores is not None: said.append(_accuracy_sentence(scores))
-        _write(folder, train, syn, dataset_card(syn, train, said, title=title, scores=scores))
+        _write(folder, train, syn, dataset_card(syn, train, said, title=title, scores=scores, how=_how(evaluate, test)))
     shutil.rmtree(unfinished)
     return said
 
@@ -204,14 +205,25 @@ def _accuracy_sentence(scores):
     return (f'Networks trained on the synthetic images get {synthetic}% of the test images right; '
             f'on as many real ones, drawn at random, {real}%.')
 
+def _how(evaluate, test): # the accuracies were measured
+    if test is None: return ''
+    options = default_arguments(evaluate)
+    epochs = default_arguments(options.get('train')).get('epochs')
+    trained = f' trained for {epochs} epochs' if epochs else ''
+    return (f"Over {options.get('networks', 'several')} networks{trained}; "
+            f'tested on {len(test):,} images that are not in the training set.')
+
 def _compare(syn, train, test, evaluate, seed, hook): # a row for the synthetic set and one for as many real images
     real = distill_random(*train.xy, ipc=syn.ipc*syn.factor**2, seed=seed, repeat=True)
     rows = {}
     for name, data in dict(synthetic=syn, real=real).items():
         watched = accepted_kwargs(evaluate, 'on_epoch')
         accuracy = evaluate(data, test, seed=seed, **{name: hook('evaluate') for name in watched})
-        rows[name] = {column: f'{values.mean():.1f} ± {values.std(ddof=0):.1f}' for column, values in accuracy.items()}
+        rows[name] = {column: _mean_and_spread(values) for column, values in accuracy.items()}
     return pd.DataFrame(rows).T
+
+def _mean_and_spread(values):
+    return f'{values.mean():.1f}'+(f' ± {values.std(ddof=0):.1f}' if len(values) > 1 else '')
 
 def real_and_synthetic(train:BiasedDataset, syn:Distilled)->Figure:
     "As many real images, drawn at random, beside the synthetic ones"

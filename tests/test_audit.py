@@ -217,6 +217,9 @@ def test_a_planted_border_is_found_and_named(tmp_path, monkeypatch, capsys):
     assert find_shortcut(*colorful.xy)['answer'] != 'shortcut'
     _, said = audit(planted, weigh_groups) # which gives the images without the border of their class most of the weight
     assert 'will keep it' not in said[0]
+    few_conflict = biased(*colorful.xy, mark_border, conflict=.01) # fewer than the heaviest tenth of a class
+    _, said = audit(few_conflict, weigh_groups)
+    assert 'will keep it' not in said[0]
     _, said = audit(planted, plain) # which follows nothing
     assert 'do not follow what was measured' in said[0] and 'will keep it' in said[0]
     assert '--weigh bias_only --encoder FrameEncoder' in said[0]

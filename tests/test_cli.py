@@ -191,7 +191,7 @@ def command_line(*arguments, **how):
 def test_output_that_nobody_can_read(tmp_path):
     "An ASCII terminal, a full disk, a reader that has gone: no traceback after the work"
     command = ['run', 'color_digits', '--distill', 'random', '--weigh', 'none', '--ipc', '1', '--train.net', 'MLP',
-               '--epochs', '1', '--networks', '1', '--device', 'cpu', '--out', str(tmp_path)]
+               '--epochs', '1', '--networks', '2', '--device', 'cpu', '--out', str(tmp_path)]
     ascii_terminal = command_line(*command, stdout=subprocess.PIPE)
     out, err = ascii_terminal.communicate()
     assert ascii_terminal.returncode == 0 and rb'\xb1' in out and b'Traceback' not in err

@@ -172,6 +172,8 @@ def test_groups_by_a_property():
     with pytest.raises(ValueError, match="^by must be a measure and a region, .* got 'sepia'"):
         weigh_property(images, labels, by='sepia')
     with pytest.raises(ValueError, match='^by: fewer than four classes'): weigh_property(images, labels.clamp_max(2))
+    two = labels//2 # of these, too, a named property separates one from the other
+    assert weigh_property(images, two, by='brightness, image')[9] == pytest.approx(10)
     with pytest.raises(ValueError, match='^above must be a finite number'): weigh_property(images, labels, above=np.nan)
 
 @pytest.mark.parametrize('groups,says', [

@@ -11,16 +11,17 @@ import torch
 from common import ROOT
 
 from dd_debias.bias import color_digits
-from dd_debias.config import CHANGED, complete, to_config
+from dd_debias.config import CHANGED, complete, config_code, to_config
 from dd_debias.coresets import distill_random
 from dd_debias.dataset import BiasedDataset
 from dd_debias.dm import distill_dm
 from dd_debias.evaluate import evaluate, evaluate_across
 from dd_debias.groupdro import train_groupdro
 from dd_debias.groups import weigh_groups
+from dd_debias.image_folder import load_images
 from dd_debias.nets import MLP
 from dd_debias.paper import cell_records, cells, compare_to_paper, load_cell
-from dd_debias.records import append_line, read_json, read_records, recorded, table
+from dd_debias.records import append_line, read_json, read_records, recorded, table, upgrade
 from dd_debias.run import run
 from dd_debias.train import train_classifier
 
@@ -49,7 +50,7 @@ def test_what_a_name_alone_does_not_tell_is_refused_or_recorded(tmp_path, monkey
     module = importlib.import_module('torch_tools')
     with pytest.raises(ValueError, match='^Weigher.weigh cannot be recorded; define it with def'):
         to_config(module.Weigher().weigh)
-    assert 'source' in to_config(module.weigh_mine) and 'source' not in to_config(torch.nn.Linear)
+    assert 'source_hash' in to_config(module.weigh_mine) and 'source_hash' not in to_config(torch.nn.Linear)
 
 def test_one_is_one():
     "whichever type the number is of"
@@ -103,6 +104,24 @@ def test_a_chosen_precision_is_another_run(tmp_path):
 painted_with = [0]
 
 def repainted(split='train', *, seed=0): return color_digits(split=split, seed=painted_with[0])[:200]
+
+def from_source(split='train', *, source='a', seed=0): return repainted(split)
+
+def test_an_argument_called_source_is_one(tmp_path):
+    "beside the hash of one's own code, also of a record from before the hash had its own key; and it is printed"
+    config = to_config(from_source)
+    assert config['source'] == 'a' and len(config['source_hash']) == 8
+    assert "source='b'" in config_code(to_config(partial(from_source, source='b')), {})
+    assert "source='b'" in config_code(to_config(partial(load_images, source='b')), {})
+    earlier = dict(function='mine.weigh', source='0123abcd')
+    assert upgrade(dict(weigh=earlier))['weigh'] == dict(function='mine.weigh', source_hash='0123abcd')
+    assert upgrade(dict(data=config))['data'] == config
+
+def test_what_a_function_of_ones_own_makes_is_looked_at_again(tmp_path, monkeypatch):
+    go = partial(run, repainted, partial(distill_random, ipc=1), None, quick_evaluate, out=tmp_path)
+    assert go() == go()
+    monkeypatch.setattr(f'{__name__}.painted_with', [1])
+    with pytest.raises(ValueError, match='not those that the run in'): go()
 
 def in_front_of(split='train', *, scene_source, seed=0): return repainted(split)
 
