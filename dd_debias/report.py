@@ -116,6 +116,8 @@ _COLUMNS = { # column of the overview -> its heading; words are sorted as words
     'accuracy.worst_group': 'worst group', 'accuracy.rare': 'rare', 'accuracy.common': 'common',
     'conflict_share': 'conflict weight', 'minutes': 'minutes'}
 _WORDS = ('dataset', 'data.source', 'method')
+_KEY = ('dataset', 'data.source', 'data.conflict', 'distill.ipc', 'method', 'seed')
+_MOST_SETTINGS = 8 # columns of the overview
 
 def report(
     folder:str|Path='results', # that runs were written to, or a .jsonl file of records
@@ -144,8 +146,10 @@ def report(
 def _overview(runs:Sequence[dict], sheets, title): # HTML
     table = records_table(runs)
     table['minutes'] = [sum((r.get('seconds') or {}).values())/60 for r in runs]
-    shown = [column for column in _COLUMNS if column in table and table[column].notna().any()]
-    heads = ['<th></th>', *(f'<th{_word(column)}><button>{_COLUMNS[column]}</button></th>' for column in shown)]
+    settings = _telling(table)
+    table[settings] = table[settings].astype(object).fillna('').map(str)
+    shown = [column for column in _COLUMNS if column in table and table[column].notna().any()]+settings
+    heads = ['<th></th>', *(f'<th{_word(c)}><button>{html.escape(_COLUMNS.get(c, c))}</button></th>' for c in shown)]
     each = zip(runs, sheets, table.to_dict('records'), strict=True)
     rows = [_row(record, sheet, values, shown) for record, sheet, values in each]
     sets = ', '.join(table.dataset.unique())
@@ -153,7 +157,16 @@ def _overview(runs:Sequence[dict], sheets, title): # HTML
     return render('report', title=html.escape(title), summary=html.escape(f'{len(runs)} run{plural} of {sets}.'),
                   head=''.join(heads), rows='\n'.join(rows))
 
-def _word(column): return ' class="word"' if column in _WORDS else ''
+def _telling(table): # columns
+    "Settings in which runs differ that would else look alike in the overview"
+    settings = [column for column in table if column.partition('.')[0] in PARTS and column not in _COLUMNS]
+    text = table[[*settings, *(column for column in _KEY if column in table)]].map(repr)
+    values = text.groupby([column for column in _KEY if column in table])[settings].nunique()
+    return [column for column in settings if (values[column] > 1).any()][:_MOST_SETTINGS]
+
+def _is_word(column): return column in _WORDS or column not in _COLUMNS
+
+def _word(column): return ' class="word"' if _is_word(column) else ''
 
 def _row(record, sheet, values, shown): # HTML
     name = html.escape(_name(record))
@@ -167,7 +180,7 @@ def _row(record, sheet, values, shown): # HTML
 def _cell(column, value, name): # HTML
     if isinstance(value, list): key, text = sum(value)/len(value), mean_std(value)
     elif pd.isna(value): key, text = '', ''
-    elif column in _WORDS: key, text = value, value
+    elif _is_word(column): key, text = value, value
     elif column in ('data.conflict', 'conflict_share'): key, text = value, f'{100*value:.3g}%'
     else: key, text = value, f'{value:.3g}' if column == 'minutes' else f'{value:g}'
     shown = html.escape(text)

@@ -63,6 +63,15 @@ def test_names_cannot_write_html(runs):
     page = run_page(record | dict(classes=[bad]*10, device=bad, name=bad))
     assert bad not in page and html.escape(bad) in page
 
+def test_runs_that_look_alike_are_told_apart(tmp_path):
+    "by the settings in which they differ, and by no others"
+    one = partial(run, color_digits, weigh=None, evaluate=quick, out=tmp_path)
+    for augment in ('', 'crop'): one(partial(distill_random, ipc=1, augment=augment))
+    one(partial(distill_random, ipc=2, repeat=True)) # differs in ipc as well
+    page = report(tmp_path).read_text()
+    assert page.count('<button>distill.augment</button>') == 1 and '>crop</td>' in page
+    assert 'distill.repeat' not in page
+
 def test_accuracies_that_are_no_numbers(runs):
     record = json.loads(next(runs.glob('*/record.json')).read_text())
     page = run_page(record | dict(accuracy=dict(all=[float('nan')], worst=[120.])))
