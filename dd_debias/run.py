@@ -241,7 +241,7 @@ def run(
 )->dict: # the record
     """Make, weigh, distill, evaluate, record.
     An interrupted run goes on when the same call is made again; a finished one returns its record.
-    Raises ValueError if the images in a folder have changed since"""
+    Raises ValueError if the images in a folder, or those that a function of your own makes, have changed since"""
     config = run_config(data, distill, weigh, evaluate, seed)
     folder = run_folder(out, config)
     finished = folder/'record.json'
