@@ -2,8 +2,8 @@
 import importlib
 import inspect
 import os
-import shlex
 import pkgutil
+import shlex
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches

@@ -358,7 +358,8 @@ def _judgement(verdict, measured, shared): # sentences; also whether the weights
 
 def _advice(verdict, best): # on weights that may follow
     if verdict['accuracy'] >= SURE: return _TRY_BIAS_ONLY
-    advice = _TRY_PROPENSITY if verdict['smallest'] >= 500 else f'{_TRY_PROPENSITY} {_FEW}'
+    advice = _TRY_PROPENSITY
+    if verdict['smallest'] < 500: advice += f' {_FEW}'
     strongest = best.property[best.difference.idxmax()]
     if len(best) < 4 and ', ' in strongest: advice += f" Or weigh_property (--weigh property --by '{strongest}')."
     return advice

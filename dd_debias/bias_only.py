@@ -69,8 +69,9 @@ def bias_only_probabilities(
                 opt.zero_grad(set_to_none=True)
                 loss.backward()
                 opt.step()
+                if not on_step: continue
                 with torch.random.fork_rng(devices=[]): # what a hook draws leaves the batches as they are
-                    if on_step: on_step(turn*encoder_steps+step+1, steps, dict(loss=loss.detach(), net=net))
+                    on_step(turn*encoder_steps+step+1, steps, dict(loss=loss.detach(), net=net))
             if not loss.isfinite():
                 raise FloatingPointError(f'the loss is {loss.item()}; lower encoder_lr (now {encoder_lr})')
             net.eval()

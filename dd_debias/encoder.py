@@ -174,8 +174,9 @@ def train_encoder(
             opt.step()
             if (step % 50 == 49 or step+1 == steps) and not loss.isfinite():
                 raise FloatingPointError(f'the loss is {loss.item()} at step {step+1}; lower lr (now {lr})')
+            if not on_step: continue
             with torch.random.fork_rng(devices=[]): # what a hook draws leaves the batches as they are
-                if on_step: on_step(step+1, steps, dict(loss=loss.detach(), net=model))
+                on_step(step+1, steps, dict(loss=loss.detach(), net=model))
     return model.eval()
 
 # %% ../nbs/22_encoder.ipynb #9b3552de
