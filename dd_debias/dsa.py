@@ -61,15 +61,15 @@ def class_gradients(
     differentiable = torch.is_grad_enabled() # the gradient will be differentiated itself
     precision = autocast_bf16(images.device, False if differentiable else bf16)
 
-    def gradient(c): # of class c, a list of the shapes of the matrices
+    def gradient(batch_images, batch_weights, c): # of class c, a list of the shapes of the matrices
         total = None
-        for x, w in zip(images[c].split(32), weights[c].split(32), strict=True):
+        for x, w in zip(batch_images.split(32), batch_weights.split(32), strict=True):
             with torch.enable_grad(), precision: part = loss({}, x, c, w)
             grads = torch.autograd.grad(part, list(matrices.values()), create_graph=differentiable)
             total = grads if total is None else [t+g for t, g in zip(total, grads, strict=True)]
         return total
 
-    by_class = [gradient(c) for c in classes]
+    by_class = [gradient(*args) for args in zip(images, weights, classes, strict=True)]
     by_matrix = zip(*by_class, strict=True)
     return {name: torch.stack(grads) for name, grads in zip(matrices, by_matrix, strict=True)}
 
