@@ -48,13 +48,11 @@ def conv_norm(
 )->Tensor: # (N,F,H,W)
     "`norm(conv(x))`; on a CPU computed as one product of matrices"
     if x.device.type != 'cpu' or torch.compiler.is_compiling(): return norm(conv(x))
-    n, channels, h, w = x.shape
+    n, _, h, w = x.shape
     k = conv.kernel_size[0]
     padded = F.pad(x, [k//2]*4)
-    patches = [] # C*k*k of (N,H,W)
-    for c, i, j in product(range(channels), range(k), range(k)):
-        patches.append(padded[:, c, i:i+h, j:j+w])
-    columns = torch.stack(patches, 1).flatten(2) # (N,C*k*k,H*W)
+    shifted = [padded[..., i:i+h, j:j+w] for i, j in product(range(k), range(k))] # k*k of (N,C,H,W)
+    columns = torch.stack(shifted, 2).flatten(3).flatten(1, 2) # (N,C*k*k,H*W)
     columns = columns-columns.mean(2, keepdim=True)
     filters = conv.weight.flatten(1) # (F,C*k*k)
     with torch.autocast('cpu', enabled=False):
